@@ -1,0 +1,67 @@
+"""The exception tree.
+
+Every error that a user can cause derives from :class:`UnscatterError` and from the built-in exception that it resembles, so that
+``except ValueError`` keeps working.  Our own bugs are ``assert`` statements, not members of this tree.
+"""
+
+from __future__ import annotations
+
+
+class UnscatterError(Exception):
+    """Base of everything that `unscatter` raises on purpose."""
+
+
+class ShapeError(UnscatterError, ValueError):
+    """Two arrays do not fit together."""
+
+
+class DensityError(UnscatterError, ValueError):
+    """A density is negative, not finite or zero everywhere."""
+
+
+class GridError(UnscatterError, ValueError):
+    """The axes of a grid are not strictly increasing, too short or misnamed."""
+
+
+class ParameterError(UnscatterError, ValueError):
+    """A parameter lies outside its range, or a range is upside down."""
+
+
+class SettingsError(UnscatterError, ValueError):
+    """A setting is unknown, impossible or contradicts another one."""
+
+
+class EventsError(UnscatterError, ValueError):
+    """Events are unusable: not finite, negatively weighted, outside the grid, or none at all."""
+
+
+class ColumnError(EventsError, KeyError):
+    """A column that was asked for is not in the file."""
+
+    def __str__(self) -> str:
+        # KeyError would print the message in quotes, with escaped line ends.
+        return str(self.args[0]) if self.args else ""
+
+
+class EventsFileError(EventsError, OSError):
+    """A file of events is missing, empty or cannot be read."""
+
+
+class TheoryError(UnscatterError, ValueError):
+    """A theory returned the wrong shape, values that are not finite, or no gradient."""
+
+
+class RunError(UnscatterError, OSError):
+    """A run directory exists already, is missing or is damaged."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint is cut short, damaged or of another format version."""
+
+
+class DivergenceError(UnscatterError, ArithmeticError):
+    """More steps than allowed were skipped because they were not finite."""
+
+
+class MissingExtraError(UnscatterError, ImportError):
+    """An optional dependency is not installed; the message holds the line that installs it."""

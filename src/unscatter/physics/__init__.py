@@ -1,0 +1,1 @@
+"""Pure formulas: each cites its source, none knows about grids, samplers or networks."""

@@ -1,0 +1,48 @@
+"""Proxy densities against closed forms."""
+
+import pytest
+import torch
+
+from unscatter.physics.proxies import (
+    PROXY1D_TRUTH,
+    PROXY2D_HIGH,
+    PROXY2D_LOW,
+    PROXY2D_TRUTH,
+    log_beta,
+    proxy1d_cross_sections,
+    proxy2d_density,
+    proxy2d_norm,
+)
+
+torch_float = torch.float64
+
+
+def fine_axis(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Midpoints graded towards both ends of (0, 1), and their weights."""
+    s = (torch.arange(n, dtype=torch_float) + 0.5) / n
+    return s**2 * (3 - 2 * s), 6 * s * (1 - s) / n
+
+
+def test_proxy2d_norm_equals_quadrature() -> None:
+    x, w = fine_axis(3000)
+    p = torch.tensor([PROXY2D_TRUTH, (-0.3, 3.5, 0.9, 3.2, 1.4)], dtype=torch_float)
+    numeric = torch.einsum("bxy,x,y->b", proxy2d_density(x, x, p), w, w)
+    torch.testing.assert_close(numeric, proxy2d_norm(p), rtol=1e-5, atol=0)
+
+
+def test_proxy2d_norm_at_the_published_point() -> None:
+    fraction = torch.tensor([0.67, 0.20, 0.23, 0.67, 0.50], dtype=torch_float)
+    low, high = torch.tensor(PROXY2D_LOW, dtype=torch_float), torch.tensor(PROXY2D_HIGH, dtype=torch_float)
+    assert float(proxy2d_norm(low + (high - low) * fraction)) == pytest.approx(0.0112074, rel=1e-5)
+
+
+def test_proxy1d_channels_are_charge_weighted_sums() -> None:
+    x = torch.tensor([0.3], dtype=torch_float)
+    p = torch.tensor(PROXY1D_TRUTH, dtype=torch_float)
+    u, d = 2.1875 * 0.3**-0.5 * 0.7**3, 1.09375 * 0.3**-0.5 * 0.7**4
+    torch.testing.assert_close(proxy1d_cross_sections(x, p)[:, 0], torch.tensor([4 * u + d, 4 * d + u], dtype=torch_float))
+
+
+def test_log_beta_of_integers_is_a_ratio_of_factorials() -> None:
+    value = torch.exp(log_beta(torch.tensor(3.0, dtype=torch_float), torch.tensor(4.0, dtype=torch_float)))
+    assert float(value) == pytest.approx(2 * 6 / 720)
