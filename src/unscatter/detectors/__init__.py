@@ -1,0 +1,35 @@
+"""Detectors: what happens between true and measured events, differentiable throughout.
+
+A detector is a chain of stages; any object with ``noise_columns``, ``nuisances`` and a call fits in, see :class:`DetectorStage`.
+"""
+
+from unscatter.detectors.background import Background, BackgroundSource, DensitySource, EventPool
+from unscatter.detectors.chain import Detector, PerChannel
+from unscatter.detectors.cuts import Cuts
+from unscatter.detectors.efficiency import Acceptance, Efficiency, LinearTable
+from unscatter.detectors.protocol import CheckedStage, ColumnStage, DetectorStage, GrowingStage, MovableStage
+from unscatter.detectors.smearing import EventFunction, Smearing, UserSmearing, standard_normals
+from unscatter.detectors.unweighting import unweight
+
+__all__ = [
+    "Acceptance",
+    "Background",
+    "BackgroundSource",
+    "CheckedStage",
+    "ColumnStage",
+    "Cuts",
+    "DensitySource",
+    "Detector",
+    "DetectorStage",
+    "Efficiency",
+    "EventFunction",
+    "EventPool",
+    "GrowingStage",
+    "LinearTable",
+    "MovableStage",
+    "PerChannel",
+    "Smearing",
+    "UserSmearing",
+    "standard_normals",
+    "unweight",
+]

@@ -1,0 +1,63 @@
+"""What a method draws its measured events from."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unscatter.arrays import Events, RandomStream
+
+
+@runtime_checkable
+class EventSource(Protocol):
+    """Measured events of all channels and replicas, wherever they are kept."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """One name per channel."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """One name per column, the same for all channels."""
+        ...
+
+    @property
+    def num_replicas(self) -> int:
+        """Length of the replica axis."""
+        ...
+
+    @property
+    def counts(self) -> Float[Tensor, "replica channel"]:
+        """Observed sum of weights, float64: the number of events where there are no weights."""
+        ...
+
+    @property
+    def exposure(self) -> float:
+        """Share of the full data that is here: expected counts are to be multiplied by it before they meet :attr:`counts`."""
+        ...
+
+    def batch(self, step: int, num_events: int, stream: RandomStream, device: torch.device | str = "cpu") -> Events:
+        """The events of one step, ``[replica, channel, num_events, columns]``: a pure function of the arguments.
+
+        Steps walk through permutations of the events, one per epoch, so that every event is used once per epoch; a batch that reaches the
+        end of an epoch goes on in the next permutation.
+
+        Args:
+            step: number of the step; the steps before it are taken to have had as many events.
+            num_events: events per replica and channel.
+            stream: what the permutations depend on.  Give the same stream at all steps, not one that depends on the step.
+            device: where the events are wanted.
+        """
+        ...
+
+    def sample(self, num_events: int) -> Events:
+        """A fixed random sample without repetition, ``[replica, channel, n, columns]``; n is at most the smallest data set."""
+        ...
+
+    def of_channel(self, channel: str, replica: int = 0, max_events: int | None = None) -> Events:
+        """The events of one channel, ``[n, columns]``: all in the order of the data, or a fixed random sample of ``max_events``."""
+        ...

@@ -1,0 +1,138 @@
+"""From a problem, events and settings to the networks and constants of a fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unscatter.arrays import RandomStream
+from unscatter.errors import SettingsError
+from unscatter.events import EventSource
+from unscatter.exchange import Exchange, NoExchange
+from unscatter.methods.gan.features import Features
+from unscatter.methods.gan.settings import GanSettings
+from unscatter.methods.gan.state import GanStatic
+from unscatter.networks import DirectGenerator, Discriminator, FlatModule, Generator, NetworkGenerator
+from unscatter.pipeline import Problem, fisher_information
+
+#: Measured events that the feature transform is fitted on.
+_FEATURE_EVENTS = 50_000
+#: Simulated events behind the directions of a preconditioned fit.
+_DIRECTION_EVENTS = 50_000
+#: Information that a latent number is taken to have by itself: a unit step along any direction is at most 1/5 in the latent space, so that
+#: an early, confused discriminator cannot push a weakly determined parameter to the flat ends of its bijection.
+_LATENT_INFORMATION = 25.0
+
+
+def build_static(
+    problem: Problem,
+    events: EventSource,
+    settings: GanSettings,
+    rng: RandomStream,
+    *,
+    num_steps: int,
+    exchange: Exchange | None,
+    device: torch.device | str,
+) -> GanStatic:
+    """Put together what does not change during a fit.
+
+    Raises:
+        SettingsError: channels or columns of the events are not those of the problem, or rates are asked for where there are none.
+    """
+    _check_events(problem, events)
+    device = torch.device(device)
+    use_rates = wants_rates(problem, settings)
+    replicas, channels = events.num_replicas, len(problem.channels)
+    features = Features.fit(events.sample(_FEATURE_EVENTS).select(problem.observables), settings.discriminator.logarithms)
+    discriminator = Discriminator(
+        replicas,
+        channels,
+        features.num_features,
+        hidden=settings.discriminator.hidden,
+        activation=settings.discriminator.activation,
+        generator=rng.generator("discriminator"),
+    )
+    generator = _build_generator(problem, events, settings, rng, use_rates)
+    return GanStatic(
+        problem=problem,
+        generator=FlatModule(generator.to(device), replicas),
+        discriminator=FlatModule(discriminator.to(device), replicas),
+        features=features.to(device),
+        observed_counts=events.counts.to(device, torch.float32),
+        exposure=events.exposure,
+        use_rates=use_rates,
+        rng=rng,
+        num_steps=num_steps,
+        exchange=NoExchange() if exchange is None else exchange,
+        device=device,
+    )
+
+
+def wants_rates(problem: Problem, settings: GanSettings) -> bool:
+    """Whether the numbers of events are fitted.
+
+    Raises:
+        SettingsError: they are asked for, but the theory has no luminosity.
+    """
+    has_rates = problem.density(_start_parameters(problem)).expected_counts is not None
+    if settings.rates == "on" and not has_rates:
+        raise SettingsError(
+            f"rates are 'on', but the theory of problem '{problem.name}' gives no expected counts.\n"
+            "Give the theory a luminosity, or set rates to 'off'."
+        )
+    return has_rates and settings.rates != "off"
+
+
+def start_latent(problem: Problem) -> Tensor:
+    """Where fits start, ``[latent_size]``, float64: the problem's start, or the middle of the latent space."""
+    if problem.start is None:
+        return torch.zeros(problem.space.latent_size, dtype=torch.float64)
+    return problem.space.to_latent(torch.tensor(problem.start, dtype=torch.float64))
+
+
+def _start_parameters(problem: Problem) -> Tensor:
+    return problem.space.to_parameters(start_latent(problem))
+
+
+def _check_events(problem: Problem, events: EventSource) -> None:
+    if events.channels != problem.channels:
+        raise SettingsError(f"problem '{problem.name}' has the channels {list(problem.channels)}, but the events have {list(events.channels)}.")
+    missing = [name for name in problem.observables if name not in events.columns]
+    if missing:
+        raise SettingsError(f"problem '{problem.name}' compares the columns {list(problem.observables)}, but the events lack {missing}.")
+
+
+def _build_generator(problem: Problem, events: EventSource, settings: GanSettings, rng: RandomStream, use_rates: bool) -> Generator:
+    start = start_latent(problem).float().expand(events.num_replicas, -1).clone()
+    chosen = settings.generator
+    if chosen.kind == "network":
+        return NetworkGenerator(start, noise_size=chosen.noise_size, hidden=chosen.hidden, generator=rng.generator("generator"))
+    if not chosen.precondition:
+        return DirectGenerator(start)
+    return DirectGenerator(start, equal_directions(problem, settings.num_events, events.counts.mean(0), use_rates).float())
+
+
+def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rates: bool) -> Tensor:
+    r"""Directions of the latent space along which one step's events determine the parameters equally well.
+
+    .. math:: A = (n F_\ell + \kappa)^{-1/2}, \qquad F_\ell = J^T F J, \quad J = \partial p / \partial \ell
+
+    with the information :math:`F` per event at the start, averaged over channels in proportion to their counts.  A unit step along any
+    column is one standard deviation of what :math:`n` events can tell; :math:`\kappa` bounds the step where they tell little.
+
+    Args:
+        problem: any problem.
+        num_events: :math:`n`.
+        counts: observed events per channel, ``[channel]``.
+        use_rates: whether numbers of events are fitted too.
+
+    Returns:
+        ``[latent_size, latent_size]``.
+    """
+    latent = start_latent(problem)
+    jacobian = torch.func.jacfwd(problem.space.to_parameters)(latent)
+    information = fisher_information(problem, problem.space.to_parameters(latent), num_events=_DIRECTION_EVENTS)
+    per_event = information.total(counts / counts.mean(), rates=use_rates)
+    curvature = num_events * (jacobian.T @ per_event @ jacobian)
+    eigenvalues, vectors = torch.linalg.eigh((curvature + curvature.T) / 2)
+    return vectors @ torch.diag((eigenvalues.clamp_min(0) + _LATENT_INFORMATION).rsqrt()) @ vectors.T

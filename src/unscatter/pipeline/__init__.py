@@ -1,0 +1,21 @@
+"""Problems: parameter space, theory, sampler and detector put together."""
+
+from unscatter.pipeline.bijections import Bijection, Box, Product, Simplex
+from unscatter.pipeline.information import FisherInformation, fisher_information
+from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
+from unscatter.pipeline.problem import Problem
+from unscatter.pipeline.space import ParameterSpace
+
+__all__ = [
+    "Bijection",
+    "Box",
+    "FisherInformation",
+    "ParameterSpace",
+    "Pipeline",
+    "PipelineNoise",
+    "Problem",
+    "Product",
+    "Simplex",
+    "SyntheticEvents",
+    "fisher_information",
+]

@@ -1,0 +1,212 @@
+"""A problem: what is unknown, the forward model, and what is observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from unscatter.arrays import Density, Events, Grid, RandomStream
+from unscatter.detectors import unweight
+from unscatter.errors import ColumnError, ParameterError, SettingsError
+from unscatter.pipeline.check import CheckReport
+from unscatter.pipeline.check import check as check_problem
+from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
+from unscatter.pipeline.space import ParameterSpace
+
+#: Events per pass when pseudo-data are made; bounds the memory, not the result.
+_SIMULATION_BLOCK = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Unknown parameters, the forward model from them to events, and the observables that are compared with data.
+
+    Args:
+        name: used in run directories and reports.
+        space: the parameters, theory first, nuisances of the detector last.
+        pipeline: theory, sampler and detector.
+        observables: columns that are compared with data; all columns that the detector records when empty.
+        truth: parameters that pseudo-data are made with, one per name of the space, where they are known.
+        start: parameters that a fit starts from; the middle of the latent space when None.
+        description: one line for ``unscatter problems``.
+
+    Raises:
+        ParameterError: truth or start do not fit the space, or the space does not fit the theory.
+        ColumnError: an observable that the detector does not record.
+        SettingsError: nuisances of the space and of the detector differ.
+
+    Example:
+        >>> from unscatter.pipeline import ParameterSpace, Pipeline
+        >>> from unscatter.theories import FunctionTheory
+        >>> theory = FunctionTheory(lambda p, t: torch.exp(-p[0] * t), Grid.from_axes({"time_s": torch.linspace(0, 10, 101)}), (1,))
+        >>> problem = Problem("decay", ParameterSpace.from_ranges({"rate": (0.1, 2.0)}), Pipeline(theory), truth=(0.5,))
+        >>> problem.simulate(num_events=1000, seed=1)["events"].values.shape
+        torch.Size([1000, 1])
+    """
+
+    name: str
+    space: ParameterSpace
+    pipeline: Pipeline
+    observables: tuple[str, ...] = ()
+    truth: tuple[float, ...] | None = None
+    start: tuple[float, ...] | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.space.physics_shape != self.pipeline.theory.parameter_shape:
+            raise ParameterError(
+                f"the space has physics parameters of shape {self.space.physics_shape}, "
+                f"but the theory takes {self.pipeline.theory.parameter_shape}."
+            )
+        if set(self.space.nuisances) != set(self.pipeline.detector.nuisances):
+            raise SettingsError(
+                f"the detector has the nuisances {list(self.pipeline.detector.nuisances)}, but the space has {list(self.space.nuisances)}.\n"
+                "Give each one a range: ParameterSpace.from_ranges({...}, nuisances={'name': (low, high)})."
+            )
+        for label, values in (("truth", self.truth), ("start", self.start)):
+            self._check_parameters(label, values)
+        recorded = self.pipeline.detector.columns_out(self.grid.names)
+        for name in self.observables:
+            if name not in recorded:
+                raise ColumnError(f"observable '{name}' is not recorded; the detector records {list(recorded)}.")
+        if not self.observables:
+            object.__setattr__(self, "observables", recorded)
+
+    def _check_parameters(self, label: str, values: Sequence[float] | None) -> None:
+        if values is None:
+            return
+        if len(values) != self.space.size:
+            raise ParameterError(f"'{label}' needs {self.space.size} values for {list(self.space.names)}, got {len(values)}.")
+
+    @property
+    def grid(self) -> Grid:
+        """Nodes of the theory."""
+        return self.pipeline.theory.grid
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the measured data sets."""
+        return self.pipeline.theory.channels
+
+    def density(self, parameters: Tensor) -> Density:
+        """What the theory says for parameters ``[..., size]``."""
+        return self.pipeline.theory(self.space.physics_params(parameters))
+
+    def synthesize(self, parameters: Tensor, noise: PipelineNoise) -> SyntheticEvents:
+        """Synthetic events for parameters ``[..., size]``, observables only, differentiable."""
+        synthetic = self.pipeline(self.space.physics_params(parameters), noise, self.space.nuisance_values(parameters))
+        return replace(synthetic, events=synthetic.events.select(self.observables))
+
+    def parameters_or_truth(self, parameters: Sequence[float] | Mapping[str, float] | Tensor | None, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Parameters ``[size]`` as a tensor; the truth when None.
+
+        Raises:
+            ParameterError: no truth is known, or names or the number of values do not fit.
+        """
+        if parameters is None:
+            if self.truth is None:
+                raise ParameterError(f"problem '{self.name}' has no known truth: give the parameters, one each for {list(self.space.names)}.")
+            parameters = self.truth
+        if isinstance(parameters, Mapping):
+            unknown = set(parameters) - set(self.space.names)
+            missing = [name for name in self.space.names if name not in parameters]
+            if unknown or missing:
+                raise ParameterError(f"parameters must name {list(self.space.names)}; unknown {sorted(unknown)}, missing {missing}.")
+            parameters = [parameters[name] for name in self.space.names]
+        values = torch.as_tensor(parameters, dtype=dtype)
+        if values.shape != (self.space.size,):
+            raise ParameterError(f"parameters must be {self.space.size} numbers for {list(self.space.names)}, got the shape {tuple(values.shape)}.")
+        return values
+
+    def simulate(
+        self,
+        parameters: Sequence[float] | Mapping[str, float] | Tensor | None = None,
+        *,
+        num_events: int | Mapping[str, int] | None = None,
+        seed: int = 0,
+    ) -> dict[str, Events]:
+        r"""Make pseudo-data: unweighted events per channel, as an experiment would record them.
+
+        Events that the detector misses are dropped.  Without ``num_events`` the recorded number is Poisson distributed around the
+        expected one, so that rates fluctuate as in an experiment.
+
+        Args:
+            parameters: one value per name of the space; the truth when None.
+            num_events: exactly so many recorded events, per channel or for each.
+            seed: fixes everything.
+
+        Raises:
+            SettingsError: no number of events, and a theory without a luminosity.
+            ParameterError: no truth is known, or the parameters do not fit.
+        """
+        values = self.parameters_or_truth(parameters)
+        self._check_inside(values)
+        stream = RandomStream(seed, ("simulate", self.name))
+        simulation = _Simulation(self, values, stream)
+        wanted = simulation.numbers_wanted(num_events)
+        return {channel: simulation.channel(index, wanted[channel]) for index, channel in enumerate(self.channels)}
+
+    def check(self, *, num_events: int = 2048, seed: int = 0) -> CheckReport:
+        """Try the problem out: shapes, finite values, gradients that reach every parameter, speed; see :func:`unscatter.pipeline.check.check`."""
+        return check_problem(self, num_events=num_events, seed=seed)
+
+    def _check_inside(self, values: Tensor) -> None:
+        try:
+            self.space.to_latent(values)
+        except ParameterError as error:
+            raise ParameterError(f"{error}\nThe parameters of '{self.name}' are, in this order, {list(self.space.names)}.") from None
+
+
+@dataclass(frozen=True, eq=False)
+class _Simulation:
+    problem: Problem
+    parameters: Tensor
+    stream: RandomStream
+
+    def numbers_wanted(self, num_events: int | Mapping[str, int] | None) -> dict[str, int]:
+        channels = self.problem.channels
+        if isinstance(num_events, Mapping):
+            if set(num_events) != set(channels):
+                raise SettingsError(f"'num_events' must name the channels {list(channels)}, got {list(num_events)}.")
+            return dict(num_events)
+        if num_events is not None:
+            return dict.fromkeys(channels, num_events)
+        expected = self._pass("expected", 100_000).expected_counts
+        if expected is None:
+            raise SettingsError(
+                f"problem '{self.problem.name}' has no luminosity, so the number of events must be given: simulate(num_events=100_000)."
+            )
+        counts = torch.poisson(expected, generator=self.stream.generator("counts"))
+        return {channel: int(count) for channel, count in zip(channels, counts, strict=True)}
+
+    def channel(self, index: int, wanted: int) -> Events:
+        parts: list[Tensor] = []
+        found, block = 0, 0
+        while found < wanted:
+            events = self._block(index, block, min(_SIMULATION_BLOCK, 2 * (wanted - found) + 1000))
+            parts.append(events.values[: wanted - found])
+            found += len(parts[-1])
+            block += 1
+            if found == 0 and block == 10:
+                raise SettingsError(
+                    f"the detector recorded none of {block * 1000} or more events in channel '{self.problem.channels[index]}': check cuts and efficiency."
+                )
+        columns = self.problem.observables
+        return Events(torch.cat(parts) if parts else torch.empty(0, len(columns), dtype=torch.float64), columns)
+
+    def _block(self, index: int, block: int, num_events: int) -> Events:
+        synthetic = self._pass(f"{self.problem.channels[index]}/{block}", num_events)
+        uniforms = torch.rand(synthetic.events.values.shape[:-1], generator=self.stream.generator("keep", index, block), dtype=torch.float64)
+        kept = unweight(synthetic.events, uniforms)[index]
+        # Samplers may return events in order of the first observable, and backgrounds come last: a cut-off list must not keep that order.
+        order = torch.randperm(kept.num_events, generator=self.stream.generator("order", index, block))
+        return Events(kept.values[order], kept.columns)
+
+    def _pass(self, key: str, num_events: int) -> SyntheticEvents:
+        generator = self.stream.generator(key)
+        noise = self.problem.pipeline.draw_noise((), num_events, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            return self.problem.synthesize(self.parameters, noise)

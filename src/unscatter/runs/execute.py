@@ -1,0 +1,252 @@
+"""Fits that leave a run directory behind, and survive being stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from unscatter.arrays import Events
+from unscatter.errors import RunError
+from unscatter.events import EventSource
+from unscatter.methods import Method
+from unscatter.pipeline import Problem
+from unscatter.runs.directory import RunDirectory
+from unscatter.runs.provenance import collect_provenance
+from unscatter.solve import Fit, Observer, Observers, SolveSettings, solve
+
+
+def execute(
+    problem: Problem,
+    events: Mapping[str, Events] | EventSource,
+    *,
+    path: str | Path,
+    method: Method[Any] | None = None,
+    settings: SolveSettings | None = None,
+    runcard_text: str | None = None,
+    resolved_text: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    observers: Sequence[Observer] = (),
+) -> Fit:
+    """Fit, and keep everything in a new run directory.
+
+    The directory is made when the first step is about to be taken, so that input that a fit refuses leaves none behind.  The first
+    SIGINT (Ctrl-C) or SIGTERM lets the step end and leaves a checkpoint, the second one stops at once.
+
+    Args:
+        problem: what is fitted.
+        events: measured events, as for :func:`~unscatter.solve.solve`.
+        path: the new run directory.
+        method: the default method when None.
+        settings: how long, how many replicas, when to stop.
+        runcard_text: the runcard as it was given, to be kept with the run.
+        resolved_text: the runcard with every default filled in.
+        facts: more facts for the provenance.
+        observers: told what happens, after the run directory.
+
+    Returns:
+        The fit.  One that was interrupted has the signal's name in ``summary["interrupted_by"]`` and leaves no result, but a checkpoint.
+
+    Raises:
+        RunError: the directory exists already or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from unscatter.problems import proxy2d
+        >>> problem = proxy2d(nodes=17)
+        >>> path = Path(tempfile.mkdtemp()) / "fit"
+        >>> fit = execute(problem, problem.simulate(num_events=2000), path=path, settings=SolveSettings(steps=5, diagnose=False))
+        >>> len(RunDirectory.open(path).read_result("parameters"))
+        5
+    """
+    settings = SolveSettings() if settings is None else settings
+    check_free(path)
+    with ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+
+        def begin() -> RunDirectory:
+            run = RunDirectory.create(path)
+            stack.enter_context(run.lock())
+            if runcard_text is not None:
+                run.write_runcard(runcard_text, runcard_text if resolved_text is None else resolved_text)
+            run.add_provenance(collect_provenance({"seed": settings.seed}, **(facts or {})))
+            return run
+
+        keeper = RunObserver(begin, signals)
+        fit = solve(problem, events, method=method, settings=settings, observer=Observers((keeper, *observers)))
+        return _write_result(keeper.run, fit, signals)
+
+
+def resume(
+    path: str | Path,
+    problem: Problem,
+    events: Mapping[str, Events] | EventSource,
+    *,
+    method: Method[Any] | None = None,
+    settings: SolveSettings | None = None,
+    checkpoint: str | Path | None = None,
+    facts: Mapping[str, Any] | None = None,
+    observers: Sequence[Observer] = (),
+) -> Fit:
+    """Go on with a run from its newest checkpoint; the result equals that of an uninterrupted run bit for bit.
+
+    Args:
+        path: the run directory.
+        problem: as at the start of the run, like ``events``, ``method`` and ``settings``.
+        events: measured events.
+        method: the default method when None.
+        settings: how long, how many replicas, when to stop.
+        checkpoint: another checkpoint than the newest; a path, or a name inside ``checkpoints/``.
+        facts: more facts for the provenance.
+        observers: told what happens, after the run directory.
+
+    Raises:
+        RunError: the run has finished, is missing, or is being written by another process.
+        CheckpointError: the checkpoint is missing, damaged, of another version or of other settings.
+    """
+    settings = SolveSettings() if settings is None else settings
+    run = open_unfinished(path)
+    with ExitStack() as stack:
+        stack.enter_context(run.lock())
+        signals = stack.enter_context(StopSignals())
+        found = run.load_checkpoint(checkpoint)
+
+        def begin() -> RunDirectory:
+            run.truncate_metrics(found.step)
+            run.add_provenance(collect_provenance({"seed": settings.seed}, resumed_from=found.step, **(facts or {})))
+            return run
+
+        keeper = RunObserver(begin, signals)
+        fit = solve(
+            problem, events, method=method, settings=settings, observer=Observers((keeper, *observers)),
+            resume_from=found.tensors, seconds_before=float(found.scalars.get("seconds", 0.0)),
+        )  # fmt: skip
+        return _write_result(keeper.run, fit, signals)
+
+
+def check_free(path: str | Path) -> None:
+    """Refuse a path where a new run cannot be made because something is there.
+
+    Raises:
+        RunError: a run, a file, or a directory that is not empty.
+    """
+    RunDirectory(Path(path))._refuse_existing()
+
+
+def open_unfinished(path: str | Path) -> RunDirectory:
+    """Open a run that has no result yet.
+
+    Raises:
+        RunError: the run has finished, or is missing.
+    """
+    run = RunDirectory.open(path)
+    if (run.result / "summary.json").is_file():
+        reason = run.read_result("summary").get("stop_reason", "finished")
+        raise RunError(
+            f"the run '{run.path}' has finished ({reason}); there is nothing to resume.\n"
+            f"Look at its result: unscatter report {run.path}, or start a longer one in another directory."
+        )
+    return run
+
+
+class StopSignals:
+    """Turns the first SIGINT or SIGTERM into a request to stop, and the second into KeyboardInterrupt.
+
+    Does nothing outside of the main thread, where Python allows no handlers; what was there before comes back at the end.
+
+    Example:
+        >>> with StopSignals() as signals:
+        ...     signal.raise_signal(signal.SIGTERM)
+        ...     signals.received
+        <Signals.SIGTERM: 15>
+    """
+
+    HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        """Install the handlers."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._receive) for number in self.HANDLED}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Bring back the handlers that were there before."""
+        for number, handler in self._previous.items():
+            # None stands for a handler that was not installed from Python and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+
+@dataclass(frozen=True)
+class RunObserver:
+    """Writes metrics and checkpoints into a run directory as they come.
+
+    Args:
+        begin: makes or opens the directory, called when there is something to write for the first time.
+        signals: asks the loop to stop.
+    """
+
+    begin: Callable[[], RunDirectory]
+    signals: StopSignals
+
+    @cached_property
+    def run(self) -> RunDirectory:
+        """The run directory."""
+        return self.begin()
+
+    def started(self, first_step: int, num_steps: int) -> None:
+        """Make or open the directory before the first step."""
+        _ = self.run
+
+    def progressed(self, record: Mapping[str, Any]) -> None:
+        """Append to the metrics."""
+        self.run.append_metrics(record)
+
+    def checkpoint(self, step: int, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+        """Write a checkpoint."""
+        self.run.save_checkpoint(step, tensors, scalars)
+
+    def stop_requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signals.received is not None
+
+
+def _write_result(run: RunDirectory, fit: Fit, signals: StopSignals) -> Fit:
+    """Write the tables, the summary last: it marks a run as finished."""
+    if fit.stop_reason == "interrupted":
+        name = signals.received.name if signals.received else None
+        # A run that was killed while it wrote its result may have left parts of it.
+        for part in run.result.iterdir():
+            part.unlink()
+        return replace(fit, summary=fit.summary | {"interrupted_by": name})
+    for name, rows in _tables(fit).items():
+        if rows:
+            run.write_table(name, rows)
+    run.write_result("summary", fit.summary)
+    return fit
+
+
+def _tables(fit: Fit) -> dict[str, Any]:
+    tables: dict[str, Any] = {"parameters": fit.parameters, "replicas": fit.replicas, "comparison": fit.comparison}
+    samples = fit.estimate.samples
+    if samples.shape[1] > 1:
+        replicas, num_samples, _ = samples.shape
+        index = {"replica": [r for r in range(replicas) for _ in range(num_samples)], "sample": [*range(num_samples)] * replicas}
+        tables["samples"] = index | dict(zip(fit.estimate.names, samples.flatten(0, 1).double().T.tolist(), strict=True))
+    return tables

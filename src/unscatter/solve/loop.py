@@ -1,0 +1,189 @@
+"""The loop: step, record, keep, and stop when nothing can tell synthetic from measured events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unscatter.arrays import Events, RandomStream
+from unscatter.errors import DivergenceError, SettingsError
+from unscatter.events import EventSource, InMemoryEvents, StackedEvents, check_inside
+from unscatter.exchange import Exchange
+from unscatter.methods import Gan, Method
+from unscatter.pipeline import Problem
+from unscatter.solve.fit import Fit
+from unscatter.solve.observers import Observer, Observers
+from unscatter.solve.outcome import Verdict, conclude, judge
+from unscatter.solve.settings import SolveSettings
+
+
+def solve(
+    problem: Problem,
+    events: Mapping[str, Events] | EventSource,
+    *,
+    method: Method[Any] | None = None,
+    settings: SolveSettings | None = None,
+    observer: Observer | None = None,
+    exchange: Exchange | None = None,
+    resume_from: Mapping[str, Tensor] | None = None,
+    seconds_before: float = 0.0,
+) -> Fit:
+    """Fit the parameters of a problem to events.
+
+    Args:
+        problem: parameter space, forward model, observables.
+        events: measured events per channel, or a source of one's own.
+        method: :class:`~unscatter.methods.Gan` with its defaults when None.
+        settings: how long, how many replicas, when to stop.
+        observer: told what happens; may ask to stop.
+        exchange: how ranks share the generator; not at all when None.
+        resume_from: tensors of a checkpoint of the same problem, events, method and settings.
+        seconds_before: time that the run has taken up to that checkpoint.
+
+    Returns:
+        The fit; its ``stop_reason`` says whether it converged, ran out of rounds or was interrupted.
+
+    Raises:
+        SettingsError: events and problem do not fit together.
+        EventsError: events outside the grid.
+        DivergenceError: too many steps were skipped because they were not finite.
+
+    Example:
+        >>> from unscatter.problems import proxy2d
+        >>> problem = proxy2d(nodes=17)
+        >>> fit = solve(problem, problem.simulate(num_events=2000, seed=1), settings=SolveSettings(steps=5, max_rounds=1, held_out=0.2))
+        >>> fit.num_steps
+        5
+    """
+    settings = SolveSettings() if settings is None else settings
+    job = _prepare(problem, events, Gan() if method is None else method, settings, Observers(() if observer is None else (observer,)))
+    state = job.method.init(
+        problem, job.training, RandomStream(settings.seed), num_steps=settings.steps, exchange=exchange, device=_device(settings)
+    )
+    if resume_from is not None:
+        state = job.method.restore(state, resume_from)
+    clock = _Clock(seconds_before)
+    # A checkpoint of the end of a round is resumed by judging it, as the uninterrupted run does.
+    verdict = _judged(job, state) if state.step > 0 and state.step % settings.steps == 0 else None
+    while verdict is None or verdict.stop_reason is None:
+        state, interrupted = _round(job, state, clock)
+        verdict = Verdict(stop_reason="interrupted") if interrupted else _judged(job, state)
+    return conclude(job.problem, job.method, state, job.training, settings, verdict, clock.seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    problem: Problem
+    method: Method[Any]
+    training: EventSource
+    held_out: EventSource | None
+    settings: SolveSettings
+    observer: Observer
+
+    @property
+    def last_step(self) -> int:
+        return self.settings.steps * self.settings.max_rounds
+
+
+@dataclass
+class _Clock:
+    """Seconds of this run, those before a resume included."""
+
+    before: float
+    start: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.start
+
+
+def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
+    """Steps up to the end of the round; whether somebody asked to stop."""
+    settings = job.settings
+    end = min((state.step // settings.steps + 1) * settings.steps, job.last_step)
+    job.observer.started(state.step, end)
+    while state.step < end:
+        state, metrics = job.method.step(state, job.training)
+        due = state.step % settings.log_every == 0 or state.step == end
+        if due:
+            _check_finite(job.method, state)
+            job.observer.progressed(_record(job.method, state, metrics, clock.seconds))
+        stop = job.observer.stop_requested()
+        if stop or state.step % settings.checkpoint_every == 0 or state.step == end:
+            job.observer.checkpoint(state.step, job.method.tensors(state), {"seconds": clock.seconds})
+        if stop:
+            return state, True
+    return state, False
+
+
+def _judged(job: _Job, state: Any) -> Verdict:
+    last = state.step >= job.last_step
+    return judge(job.problem, job.method.result(state), job.training, job.held_out, job.settings, last=last)
+
+
+def _prepare(problem: Problem, events: Mapping[str, Events] | EventSource, method: Method[Any], settings: SolveSettings, observer: Observer) -> _Job:
+    source = as_source(problem, events, settings)
+    if settings.held_out == 0:
+        return _Job(problem, method, source, None, settings, observer)
+    if not isinstance(source, InMemoryEvents | StackedEvents):
+        raise SettingsError("this source of events cannot be split: set held_out to 0, or pass the events themselves.")
+    training, held_out = source.split((1 - settings.held_out, settings.held_out), settings.seed)
+    return _Job(problem, method, training, held_out, settings, observer)
+
+
+def as_source(problem: Problem, events: Mapping[str, Events] | EventSource, settings: SolveSettings) -> EventSource:
+    """Events per channel as a source, in the order of the problem's channels and bootstrapped for more than one replica.
+
+    Raises:
+        SettingsError: channels or columns are missing, or the source has another number of replicas than the settings.
+        EventsError: events outside the grid of a problem whose detector is ideal.
+    """
+    if not isinstance(events, Mapping):
+        if settings.replicas not in (1, events.num_replicas):
+            raise SettingsError(f"'replicas' is {settings.replicas}, but the source of events has {events.num_replicas}.")
+        return events
+    if set(events) != set(problem.channels):
+        raise SettingsError(f"problem '{problem.name}' needs events for the channels {list(problem.channels)}, got {sorted(events)}.")
+    chosen = {channel: events[channel].select(problem.observables).to(dtype=torch.float32) for channel in problem.channels}
+    if not problem.pipeline.detector.stages:
+        for sample in chosen.values():
+            check_inside(sample, problem.grid.low, problem.grid.high, problem.grid.names)
+    return InMemoryEvents(chosen, replicas=settings.replicas, bootstrap=settings.replicas > 1, seed=settings.seed)
+
+
+def _device(settings: SolveSettings) -> torch.device:
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device is 'cuda', but PyTorch finds no GPU here: set device to 'cpu' or 'auto'.")
+    if settings.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(settings.device)
+
+
+def _record(method: Method[Any], state: Any, metrics: Mapping[str, Tensor], seconds: float) -> dict[str, Any]:
+    """One line of the metrics: means over the replicas."""
+    estimate = method.result(state)
+    latest = method.current(state).double().mean(0).tolist()
+    averaged = estimate.parameters.double().mean(0).tolist()
+    return {
+        "step": state.step,
+        "seconds": seconds,
+        **{name: float(value.double().mean()) for name, value in metrics.items()},
+        "skipped": int(method.skipped(state).sum()),
+        "parameters": dict(zip(estimate.names, latest, strict=True)),
+        "averaged": dict(zip(estimate.names, averaged, strict=True)),
+    }
+
+
+def _check_finite(method: Method[Any], state: Any) -> None:
+    share, allowed = method.skipped_share(state), method.max_skipped
+    # The first hundred steps are too few for a share to mean anything.
+    if state.step >= 100 and share > allowed:
+        raise DivergenceError(
+            f"{share:.0%} of the first {state.step} steps were not finite and were skipped, more than the allowed {allowed:.0%}.\n"
+            "Lower generator.learning_rate and discriminator.learning_rate, or look for infinities with problem.check()."
+        )

@@ -1,0 +1,56 @@
+"""Adam on flat vectors against torch.optim, and what it does with bad gradients."""
+
+import pytest
+import torch
+
+from unscatter.methods.gan.adam import adam_init, adam_step
+
+OPTIONS = {"learning_rate": 0.05, "beta1": 0.5, "beta2": 0.99, "clip_norm": 1e9}
+
+
+def test_equals_torch_adam() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(3, 7, generator=generator, dtype=torch.float64)
+    reference = torch.nn.Parameter(start.clone())
+    optimiser = torch.optim.Adam([reference], lr=0.05, betas=(0.5, 0.99), eps=1e-8)
+    state, weights = adam_init(start), start
+    for _ in range(20):
+        gradient = torch.randn(3, 7, generator=generator, dtype=torch.float64)
+        reference.grad = gradient.clone()
+        optimiser.step()
+        state, weights, skipped = adam_step(state, weights, gradient, **OPTIONS)
+        assert not bool(skipped.any())
+    torch.testing.assert_close(weights, reference.detach(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_replica_with_a_bad_gradient_stays_and_the_others_move(bad: float) -> None:
+    weights = torch.ones(2, 3)
+    state = adam_init(weights)
+    gradient = torch.ones(2, 3)
+    gradient[0, 1] = bad
+    new_state, new_weights, skipped = adam_step(state, weights, gradient, **OPTIONS)
+    assert skipped.tolist() == [True, False]
+    assert torch.equal(new_weights[0], weights[0])
+    assert bool((new_weights[1] < 1).all())
+    assert torch.equal(new_state.square[0], state.square[0])
+    assert new_state.count.tolist() == [[0.0], [1.0]]
+
+
+def test_step_leaves_its_arguments_alone() -> None:
+    weights = torch.ones(1, 3)
+    state = adam_init(weights)
+    adam_step(state, weights, torch.ones(1, 3), **OPTIONS)
+    assert torch.equal(weights, torch.ones(1, 3))
+    assert not bool(state.mean.any())
+
+
+def test_outlier_gradient_is_scaled_to_the_limit() -> None:
+    weights = torch.zeros(1, 4)
+    state = adam_init(weights)
+    for _ in range(50):
+        state, weights, _ = adam_step(state, weights, torch.ones(1, 4), **OPTIONS | {"clip_norm": 3.0})
+    before = state.mean
+    state, _, _ = adam_step(state, weights, 1000 * torch.ones(1, 4), **OPTIONS | {"clip_norm": 3.0})
+    # All gradients so far were ones, so their typical norm is that of a vector of ones.
+    torch.testing.assert_close(state.mean, 0.5 * before + 0.5 * 3.0)
