@@ -26,8 +26,8 @@ from unscatter.samplers.tables import Axis
 MAX_DIMENSIONS = 6
 
 _SOURCE = Path(__file__).with_name("kernel.c")
-_FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-_SUFFIXES = {torch.float32: "float", torch.float64: "double"}
+_FLAGS = ("-O2", "-ftree-vectorize", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_PRECISIONS = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
 
 
 class _Axis(ctypes.Structure):
@@ -45,14 +45,14 @@ class _Axis(ctypes.Structure):
     )
 
 
-def available() -> bool:
-    """Whether the kernel can be used on this machine; the first call may take a second to build it."""
-    return _load()[0] is not None
+def available(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether the kernel can be used on this machine; the first call may take some seconds to build it for this precision."""
+    return _load(dtype)[0] is not None
 
 
-def why_not() -> str:
+def why_not(dtype: torch.dtype = torch.float32) -> str:
     """Why :func:`available` is false, empty otherwise."""
-    return _load()[1]
+    return _load(dtype)[1]
 
 
 def suits(values: Tensor) -> bool:
@@ -75,13 +75,12 @@ def adjoint(values: Tensor, scale: Tensor, events: Tensor, gradient: Tensor, axe
 
 
 def _run(name: str, axes: tuple[Axis, ...], values: Tensor, scale: Tensor, events: Tensor, *others: Tensor) -> None:
-    library, reason = _load()
+    library, reason = _load(values.dtype)
     assert library is not None, reason
-    function = getattr(library, f"{name}_{_SUFFIXES[values.dtype]}")
     # The list keeps contiguous copies alive until the call is over.
     tensors = [tensor.contiguous() for tensor in (values, scale, events, *others)]
     sizes = ctypes.c_int64(values.shape[0]), ctypes.c_int64(events.shape[1]), ctypes.c_int(len(axes))
-    if function(*sizes, _structures(axes), *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)):
+    if getattr(library, name)(*sizes, _structures(axes), *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)):
         raise MemoryError(f"no memory for the tables of a density with {values[:1].numel()} nodes.")
 
 
@@ -93,14 +92,14 @@ def _structures(axes: tuple[Axis, ...]) -> ctypes.Array[_Axis]:
     return (_Axis * len(axes))(*filled)
 
 
-@lru_cache(maxsize=1)
-def _load() -> tuple[ctypes.CDLL | None, str]:
+@lru_cache
+def _load(dtype: torch.dtype) -> tuple[ctypes.CDLL | None, str]:
     """The library, or None and the reason."""
     compiler = _compiler()
     if compiler is None:
         return None, "neither CC nor cc, gcc or clang was found"
     try:
-        return ctypes.CDLL(str(_build(compiler))), ""
+        return ctypes.CDLL(str(_build(compiler, (*_FLAGS, *_PRECISIONS[dtype])))), ""
     except (OSError, subprocess.SubprocessError) as error:
         reason = f"'{shlex.join(compiler)}' did not build {_SOURCE.name}: {_first_line(error)}"
         warnings.warn(f"{reason}\nThe sampler runs as PyTorch operations instead, several times slower.", RuntimeWarning, stacklevel=2)
@@ -120,10 +119,10 @@ def _compiler() -> list[str] | None:
     return None
 
 
-def _build(compiler: list[str]) -> Path:
+def _build(compiler: list[str], flags: tuple[str, ...]) -> Path:
     """Compile unless the same source was compiled by the same compiler for the same processor before."""
     macros = _call([*compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
-    key = hashlib.sha256("\0".join([_SOURCE.read_text(), macros, *_FLAGS]).encode()).hexdigest()[:20]
+    key = hashlib.sha256("\0".join([_SOURCE.read_text(), macros, *flags]).encode()).hexdigest()[:20]
     for directory in _directories():
         library = directory / f"sampler-{key}.so"
         try:
@@ -134,7 +133,7 @@ def _build(compiler: list[str]) -> Path:
                 return library
             with tempfile.TemporaryDirectory(dir=directory) as scratch:
                 fresh = Path(scratch) / library.name
-                _call([*compiler, "-march=native", *_FLAGS, str(_SOURCE), "-o", str(fresh), "-lm"])
+                _call([*compiler, "-march=native", *flags, str(_SOURCE), "-o", str(fresh), "-lm"])
                 fresh.replace(library)
         except OSError:  # a home directory that cannot be written
             continue
@@ -148,4 +147,4 @@ def _directories() -> list[Path]:
 
 
 def _call(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout

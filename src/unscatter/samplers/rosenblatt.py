@@ -39,9 +39,9 @@ class Rosenblatt:
 
     Args:
         points: how the uniform numbers are drawn.  ``"plain"``: independent events.  ``"stratified"``: one event in each of N equally
-            probable slices of the first coordinate.  ``"sobol"``: a scrambled and shifted Sobol sequence.  The latter two lower the variance
-            of averages over *all* events.  Stratified events come sorted by their first coordinate: a mini-batch must use all of them, or
-            shuffle first.
+            probable slices of the first coordinate.  ``"sobol"``: a scrambled and shifted Sobol sequence.  The latter two lower the
+            variance of averages over *all* events.  Stratified events come sorted by their first coordinate: a mini-batch must use all of
+            them, or shuffle first.
         gradient: ``"pathwise"`` moves the events.  ``"score"`` keeps them where they are and gives them weights of value one whose
             derivative is that of :math:`\rho(x) / \int\rho`: for detectors that are discontinuous in the events.
         compile: True runs a kernel that the machine's C compiler builds at first use (float32 and float64 on the CPU, forward and reverse
@@ -121,7 +121,7 @@ class Rosenblatt:
                 f"compile=True needs a density on the CPU with at most {kernel.MAX_DIMENSIONS} dimensions, got {values.ndim - 1} "
                 f"on '{values.device}'.\nUse Rosenblatt(compile=None)."
             )
-        return self.compile is not False and kernel.suits(values) and kernel.available()
+        return self.compile is not False and kernel.suits(values) and kernel.available(values.dtype)
 
 
 def sample(density: Density, num_events: int, *, sampler: Sampler | None = None, generator: torch.Generator | None = None) -> Events:

@@ -110,10 +110,9 @@ def _scaled(values: Tensor, scale: Tensor) -> Tensor:
 
 def _batched(function: type[Function], size: int, in_dims: tuple[int | None, ...], args: tuple[Any, ...]) -> tuple[Tensor, int]:
     """Run with the mapped axis merged into the samples: they are independent anyway.  The last argument is the frame."""
-    moved = [
-        tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-        for tensor, dim in zip(args[:-1], in_dims[:-1], strict=True)
-    ]
+    moved = []
+    for tensor, dim in zip(args[:-1], in_dims[:-1], strict=True):
+        moved.append(tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0))
     result = function.apply(*(tensor.flatten(0, 1) for tensor in moved), args[-1])
     return result.unflatten(0, (size, -1)), 0
 

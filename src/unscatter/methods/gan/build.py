@@ -22,6 +22,8 @@ _DIRECTION_EVENTS = 50_000
 #: Information that a latent number is taken to have by itself: a unit step along any direction is at most 1/5 in the latent space, so that
 #: an early, confused discriminator cannot push a weakly determined parameter to the flat ends of its bijection.
 _LATENT_INFORMATION = 25.0
+#: Directions with less than this share of the largest information are null: what is left of them is the rounding of the quadrature.
+_NULL_SHARE = 1e-12
 
 
 def build_static(
@@ -118,7 +120,8 @@ def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rate
     .. math:: A = (n F_\ell + \kappa)^{-1/2}, \qquad F_\ell = J^T F J, \quad J = \partial p / \partial \ell
 
     with the information :math:`F` per event at the start, averaged over channels in proportion to their counts.  A unit step along any
-    column is one standard deviation of what :math:`n` events can tell; :math:`\kappa` bounds the step where they tell little.
+    column is one standard deviation of what :math:`n` events can tell; :math:`\kappa` bounds the step where they tell little.  Along exact
+    null directions the fit stays where it starts: there is no gradient, and Adam would walk on its rounding errors.
 
     Args:
         problem: any problem.
@@ -135,4 +138,5 @@ def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rate
     per_event = information.total(counts / counts.mean(), rates=use_rates)
     curvature = num_events * (jacobian.T @ per_event @ jacobian)
     eigenvalues, vectors = torch.linalg.eigh((curvature + curvature.T) / 2)
-    return vectors @ torch.diag((eigenvalues.clamp_min(0) + _LATENT_INFORMATION).rsqrt()) @ vectors.T
+    scale = torch.where(eigenvalues > _NULL_SHARE * eigenvalues.max(), (eigenvalues.clamp_min(0) + _LATENT_INFORMATION).rsqrt(), 0.0)
+    return vectors @ torch.diag(scale) @ vectors.T

@@ -1,0 +1,151 @@
+"""The loop: rounds, stopping, resuming, refusing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unscatter.arrays import Events, Grid
+from unscatter.errors import DivergenceError, EventsError, SettingsError
+from unscatter.methods import Gan, GanSettings
+from unscatter.methods.gan import DiscriminatorSettings, GeneratorSettings
+from unscatter.pipeline import ParameterSpace, Pipeline, Problem
+from unscatter.problems import proxy2d
+from unscatter.solve import SolveSettings, solve
+from unscatter.theories import FunctionTheory
+
+GAN = Gan(GanSettings(num_events=256, discriminator=DiscriminatorSettings(hidden=(16, 16))))
+
+
+def decay_problem(luminosity: tuple[float, ...] | None = None) -> Problem:
+    grid = Grid.from_axes({"t": torch.linspace(0, 8, 81, dtype=torch.float64)})
+    theory = FunctionTheory(lambda p, t: torch.exp(-p[0] * t), grid, (1,), luminosity=luminosity)
+    return Problem("decay", ParameterSpace.from_ranges({"rate": (0.1, 3.0)}), Pipeline(theory), truth=(1.0,))
+
+
+class Recording:
+    """Keeps everything; asks to stop after a step."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.rounds: list[tuple[int, int]] = []
+        self.records: list[dict[str, Any]] = []
+        self.checkpoints: list[tuple[int, dict[str, Tensor]]] = []
+        self.stop_at, self.steps = stop_at, 0
+
+    def started(self, first_step: int, num_steps: int) -> None:
+        self.rounds.append((first_step, num_steps))
+        self.steps = first_step
+
+    def progressed(self, record: Mapping[str, Any]) -> None:
+        self.records.append(dict(record))
+
+    def checkpoint(self, step: int, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+        self.checkpoints.append((step, dict(tensors)))
+
+    def stop_requested(self) -> bool:
+        self.steps += 1
+        return self.steps == self.stop_at
+
+
+def test_fit_stops_when_converged_and_finds_the_rate() -> None:
+    problem = decay_problem()
+    events = problem.simulate(num_events=4000, seed=1)
+    fit = solve(problem, events, method=GAN, settings=SolveSettings(steps=150, held_out=0.2))
+    assert fit.converged
+    assert fit.num_steps in (150, 300, 450)
+    # Sigma of the rate is about 1.7 % for the 3200 events that are fitted.
+    assert fit.value("rate") == pytest.approx(1.0, abs=0.08)
+    assert fit.error("rate") == pytest.approx(0.018, rel=0.1)
+    assert fit.summary["two_sample"]["events"]["passes"]
+
+
+def test_fit_of_the_wrong_model_does_not_converge() -> None:
+    """Events of another shape than any the theory can make: the fresh discriminator sees it."""
+    problem = decay_problem()
+    t = 8 * torch.rand(4000, 1, generator=torch.Generator().manual_seed(0)).square().mul(0.3).add(0.2)
+    fit = solve(problem, {"events": Events(t, ("t",))}, method=GAN, settings=SolveSettings(steps=60, max_rounds=2, held_out=0.3))
+    assert fit.stop_reason == "out of rounds"
+    assert fit.num_steps == 120
+    assert not fit.summary["two_sample"]["events"]["passes"]
+
+
+def test_resumed_fit_equals_the_uninterrupted_one_bit_for_bit() -> None:
+    problem = decay_problem(luminosity=(3000.0,))
+    events = problem.simulate(seed=1)
+    settings = SolveSettings(steps=20, max_rounds=2, diagnose=False, log_every=5, checkpoint_every=7)
+    whole, cut = Recording(), Recording(stop_at=12)
+    full = solve(problem, events, method=GAN, settings=settings, observer=whole)
+    interrupted = solve(problem, events, method=GAN, settings=settings, observer=cut)
+    assert interrupted.stop_reason == "interrupted"
+    step, tensors = cut.checkpoints[-1]
+    assert step == 12
+    rest = Recording()
+    resumed = solve(problem, events, method=GAN, settings=settings, observer=rest, resume_from=tensors)
+    assert torch.equal(full.estimate.samples, resumed.estimate.samples)
+    timeless = [{k: v for k, v in record.items() if k != "seconds"} for record in whole.records + rest.records]
+    assert timeless[len(whole.records) :] == [r for r in timeless[: len(whole.records)] if r["step"] > 12]
+
+
+def test_resume_at_the_end_of_a_round_judges_it_first() -> None:
+    problem = decay_problem()
+    events = problem.simulate(num_events=1000, seed=1)
+    settings = SolveSettings(steps=10, diagnose=False)
+    watched = Recording()
+    full = solve(problem, events, method=GAN, settings=settings, observer=watched)
+    resumed = solve(problem, events, method=GAN, settings=settings, observer=Recording(), resume_from=watched.checkpoints[-1][1])
+    assert resumed.num_steps == full.num_steps == 10
+    assert torch.equal(full.estimate.samples, resumed.estimate.samples)
+
+
+def test_replicas_give_the_error_by_their_spread() -> None:
+    problem = decay_problem()
+    events = problem.simulate(num_events=2000, seed=1)
+    fit = solve(problem, events, method=GAN, settings=SolveSettings(steps=150, replicas=12, max_rounds=1, held_out=0.2))
+    assert fit.summary["error_source"] == "replica spread"
+    assert len(fit.replicas) == 12
+    # The bound for 1600 events; the spread of twelve replicas is known to 21 %.
+    assert fit.error("rate") == pytest.approx(0.026, rel=0.7)
+
+
+def test_same_seed_same_fit_other_seed_other_fit() -> None:
+    problem = decay_problem()
+    events = problem.simulate(num_events=1000, seed=1)
+    fits = [solve(problem, events, method=GAN, settings=SolveSettings(steps=5, seed=s, diagnose=False)).value("rate") for s in (1, 1, 2)]
+    assert fits[0] == fits[1] != fits[2]
+
+
+def test_diverging_fit_is_given_up_with_counts_and_advice() -> None:
+    grid = Grid.from_axes({"t": torch.linspace(0, 8, 81)})
+    # The gradient of the square root of zero is infinite.
+    theory = FunctionTheory(lambda p, t: torch.exp(-p[0] * t) + torch.sqrt((p[0] - p[0]) * t), grid, (1,))
+    problem = Problem("broken", ParameterSpace.from_ranges({"rate": (0.1, 3.0)}), Pipeline(theory))
+    events = {"events": Events(torch.rand(500, 1), ("t",))}
+    method = Gan(GAN.settings.model_copy(update={"generator": GeneratorSettings(precondition=False)}))
+    with pytest.raises(DivergenceError, match=r"100% of the first 100 steps.*\n.*learning_rate"):
+        solve(problem, events, method=method, settings=SolveSettings(steps=120, diagnose=False))
+
+
+def test_events_outside_the_grid_are_refused_with_their_number() -> None:
+    problem = proxy2d(nodes=17)
+    values = torch.rand(100, 2) * 0.9 + 0.05
+    values[:3, 0] = 1.5
+    with pytest.raises(EventsError, match="3 "):
+        solve(problem, {"events": Events(values, ("x", "y"))}, settings=SolveSettings(steps=1))
+
+
+def test_missing_channel_and_missing_column_are_refused() -> None:
+    problem = proxy2d(nodes=17)
+    with pytest.raises(SettingsError, match=r"channels \['events'\], got \['data'\]"):
+        solve(problem, {"data": Events(torch.rand(10, 2), ("x", "y"))})
+    with pytest.raises(KeyError, match="no column 'y'"):
+        solve(problem, {"events": Events(torch.rand(10, 2), ("x", "z"))})
+
+
+def test_cuda_without_a_gpu_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    problem = decay_problem()
+    with pytest.raises(SettingsError, match="finds no GPU"):
+        solve(problem, problem.simulate(num_events=100), method=GAN, settings=SolveSettings(steps=1, device="cuda"))
