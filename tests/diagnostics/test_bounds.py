@@ -116,6 +116,20 @@ def test_several_undetermined_parameters_are_named_one_by_one() -> None:
     assert sorted(texts(gaussian("p[1] p[2]", ("mean", "a", "b")), [0.1, 1.5, 0.7])) == ["a is not determined", "b is not determined"]
 
 
+def test_independent_null_directions_are_told_apart() -> None:
+    theory = FunctionTheory(lambda p, x: p[2] * p[3] * torch.exp(-((x - p[0] * p[1]) ** 2) / 2), GRID, (4,), luminosity=(1.0,))
+    problem = Problem("products", ParameterSpace.from_ranges(dict.fromkeys("abcd", (0.1, 3.0))), Pipeline(theory))
+    assert sorted(texts(problem, [1.5, 0.7, 0.4, 2.0])) == ["a and b only as a product", "c and d only as a product"]
+
+
+def test_null_directions_that_mix_are_reported_in_pairs() -> None:
+    theory = FunctionTheory(lambda p, x: p[1] * p[2] * p[3] * torch.exp(-((x - p[0]) ** 2) / 2), GRID, (4,), luminosity=(1.0,))
+    problem = Problem("product", ParameterSpace.from_ranges(dict.fromkeys("mabc", (0.1, 3.0))), Pipeline(theory))
+    found = texts(problem, [1.5, 0.7, 0.4, 2.0])
+    assert len(found) == 2
+    assert all(text[1:6] == " and " and text.endswith("only as a product") for text in found)
+
+
 def test_rates_determine_the_norm() -> None:
     bound = cramer_rao(gaussian(luminosity=(100.0,)), [0.1, 1.0], 400.0)
     assert bound.sigma.tolist() == pytest.approx([0.05, 0.05], rel=1e-3)

@@ -19,10 +19,10 @@ def test_rms_of_normal_pulls_is_one_and_its_error_is_the_spread_over_experiments
 
 def test_error_of_rms_allows_for_parameters_that_are_fully_correlated() -> None:
     generator = torch.Generator().manual_seed(5)
-    same = torch.randn(200, 1, dtype=torch.float64, generator=generator)
+    same = torch.randn(4000, 1, dtype=torch.float64, generator=generator)
     assert rms_pull(same.expand(-1, 5)).error == pytest.approx(rms_pull(same).error)
-    assert rms_pull(same).error == pytest.approx(1 / math.sqrt(400), rel=0.2)
-    assert rms_pull(same).per_parameter_error[0] == pytest.approx(rms_pull(same).value / math.sqrt(400))
+    assert rms_pull(same).error == pytest.approx(1 / math.sqrt(8000), rel=0.1)
+    assert rms_pull(same).per_parameter_error[0] == pytest.approx(rms_pull(same).value / math.sqrt(8000))
 
 
 def test_fixed_and_undetermined_parameters_have_no_pull() -> None:

@@ -17,14 +17,22 @@ def normal(num_events: int, seed: int, mean: float = 0.0, weights: torch.Tensor 
 
 
 def cheap(measured: Events, synthetic: Events, seed: int) -> TwoSampleResult:
-    return two_sample_test(measured, synthetic, seed=seed, num_steps=15, hidden=(8,), batch=64)
+    return two_sample_test(measured, synthetic, seed=seed, num_steps=8, hidden=(8,), batch=64)
 
 
 def test_p_values_are_uniform_when_both_samples_come_from_one_distribution() -> None:
-    p_values = sorted(cheap(normal(300, 2 * s), normal(300, 2 * s + 1), s).p_value for s in range(60))
-    distance = max(max(abs(p - i / 60), abs(p - (i + 1) / 60)) for i, p in enumerate(p_values))
+    p_values = sorted(cheap(normal(300, 2 * s), normal(300, 2 * s + 1), s).p_value for s in range(40))
+    distance = max(max(abs(p - i / 40), abs(p - (i + 1) / 40)) for i, p in enumerate(p_values))
     # Kolmogorov's 1 % point, 1.63 / sqrt(n).
-    assert distance < 1.63 / math.sqrt(60)
+    assert distance < 1.63 / math.sqrt(40)
+
+
+def test_a_network_that_learns_its_training_events_by_heart_is_not_believed() -> None:
+    p_values = [
+        two_sample_test(normal(80, 2 * s), normal(80, 2 * s + 1), seed=s, num_steps=100, hidden=(64, 64), judged=0.5).p_value
+        for s in range(4)
+    ]
+    assert combined_p_value(p_values) > 0.01
 
 
 def test_p_values_stay_uniform_with_weights() -> None:
@@ -34,12 +42,12 @@ def test_p_values_stay_uniform_with_weights() -> None:
     assert distance < 1.63 / math.sqrt(40)
 
 
-def test_a_scale_that_is_wrong_by_five_per_cent_is_detected_in_ten_thousand_events() -> None:
-    exponential = [
-        -torch.rand(n, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(s)).log() for n, s in ((10_000, 1), (40_000, 2))
-    ]
-    right = two_sample_test(Events(exponential[0], ("t",)), Events(exponential[1], ("t",)), num_steps=200)
-    wrong = two_sample_test(Events(1.05 * exponential[0], ("t",)), Events(exponential[1], ("t",)), num_steps=200)
+def test_a_column_that_is_wrong_by_five_per_cent_is_detected_in_ten_thousand_events() -> None:
+    # Unit mean and width one half: a tenth of a standard deviation, an area of 0.528 at best.
+    measured, synthetic = (1 + 0.5 * normal(n, s).values for n, s in ((10_000, 1), (20_000, 2)))
+    right, wrong = (
+        two_sample_test(Events(f * measured, ("x", "y")), Events(synthetic, ("x", "y")), num_steps=100, batch=512) for f in (1.0, 1.05)
+    )
     assert right.passes
     assert not wrong.passes
     assert wrong.accuracy > 0.5 + wrong.accuracy_error
@@ -48,15 +56,15 @@ def test_a_scale_that_is_wrong_by_five_per_cent_is_detected_in_ten_thousand_even
 def test_correlations_that_no_column_shows_are_detected() -> None:
     plain = normal(4000, 1)
     mixed = Events(torch.stack([plain.column("x"), 0.3 * plain.column("x") + 0.91**0.5 * plain.column("y")], -1), ("x", "y"))
-    assert not two_sample_test(mixed, normal(4000, 2), num_steps=150).passes
+    assert not two_sample_test(mixed, normal(4000, 2), num_steps=100, batch=512).passes
 
 
 def test_weights_that_undo_a_difference_make_samples_equal() -> None:
     shifted = normal(4000, 3, mean=0.5)
     ratio = torch.exp(-0.5 * shifted.column("x") + 0.125)
     plain = normal(4000, 4)
-    assert not two_sample_test(plain, shifted, num_steps=150).passes
-    assert two_sample_test(plain, Events(shifted.values, shifted.columns, ratio), num_steps=150).passes
+    assert not two_sample_test(plain, shifted, num_steps=100, batch=512).passes
+    assert two_sample_test(plain, Events(shifted.values, shifted.columns, ratio), num_steps=100, batch=512).passes
 
 
 def test_heavy_tails_constant_columns_and_units_do_no_harm() -> None:
@@ -64,8 +72,8 @@ def test_heavy_tails_constant_columns_and_units_do_no_harm() -> None:
         u = torch.rand(4000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         return Events(torch.cat([1e12 * factor * torch.tan(math.pi * (u - 0.5)), torch.ones_like(u)], -1), ("t", "constant"))
 
-    assert two_sample_test(cauchy(1, 1.0), cauchy(2, 1.0), num_steps=150).passes
-    assert not two_sample_test(cauchy(1, 1.5), cauchy(2, 1.0), num_steps=150).passes
+    assert two_sample_test(cauchy(1, 1.0), cauchy(2, 1.0), num_steps=100, batch=512).passes
+    assert not two_sample_test(cauchy(1, 1.5), cauchy(2, 1.0), num_steps=100, batch=512).passes
 
 
 def test_area_under_the_curve_is_the_weighted_share_of_ordered_pairs() -> None:
@@ -111,9 +119,9 @@ def test_the_same_seed_gives_the_same_verdict() -> None:
 
 
 def test_samples_that_are_apart_are_told_apart_without_doubt() -> None:
-    result = two_sample_test(normal(400, 1, mean=50.0), normal(400, 2), num_steps=100)
-    assert result.auc == 1
-    assert result.p_value == 0
+    result = two_sample_test(normal(400, 1, mean=50.0), normal(400, 2), num_steps=100, batch=512)
+    assert result.auc > 0.99
+    assert result.p_value < 1e-100
     assert not result.passes
     assert (result.num_measured, result.num_synthetic) == (200, 200)
 

@@ -157,14 +157,14 @@ def test_bootstrap_differs_between_replicas_channels_and_seeds() -> None:
 
 
 def test_bootstrap_of_a_row_does_not_depend_on_the_other_rows() -> None:
-    short, long = (InMemoryEvents({"p": _numbered(n)}, bootstrap=True, seed=4).of_channel("p").weights_or_ones() for n in (40, 100))
+    short, long = (InMemoryEvents({"p": _numbered(n)}, bootstrap=True, seed=4).of_channel("p", 0).weights_or_ones() for n in (40, 100))
     assert torch.equal(short, long[:40])
 
 
 def test_bootstrap_multiplies_the_weights_that_the_events_have() -> None:
     plain = _numbered(60)
     weighted = Events(plain.values, plain.columns, torch.full((60,), 0.5))
-    a, b = (InMemoryEvents({"p": e}, bootstrap=True, seed=4).of_channel("p").weights_or_ones() for e in (plain, weighted))
+    a, b = (InMemoryEvents({"p": e}, bootstrap=True, seed=4).of_channel("p", 0).weights_or_ones() for e in (plain, weighted))
     assert torch.equal(b, a / 2)
 
 
@@ -285,3 +285,12 @@ def test_unusable_events_are_refused_with_channel_and_replica() -> None:
         InMemoryEvents({"p": _numbered(3)}, replicas=0)
     with pytest.raises(SettingsError, match="step -1"):
         InMemoryEvents({"p": _numbered(3)}).batch(-1, 4, STREAM)
+
+
+def test_events_without_a_replica_are_as_measured() -> None:
+    """Tests and comparisons look at the data, not at a bootstrap of them."""
+    events = _numbered(50)
+    assert InMemoryEvents({"p": events}, replicas=2, bootstrap=True, seed=1).of_channel("p").weights is None
+    weighted = Events(events.values, events.columns, torch.arange(50.0))
+    source = InMemoryEvents({"p": weighted}, replicas=2, bootstrap=True, seed=1)
+    assert torch.equal(source.of_channel("p").weights_or_ones(), torch.arange(50.0))

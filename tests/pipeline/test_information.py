@@ -166,12 +166,12 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return 3 * ctx.saved_tensors[0] ** 2 * gradient
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return 3 * ctx.saved_tensors[0] ** 2 * grad_outputs[0]
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        return 3 * ctx.saved_tensors[0] ** 2 * tangent
+    def jvp(ctx: Any, *grad_inputs: Tensor) -> Tensor:
+        return 3 * ctx.saved_tensors[0] ** 2 * grad_inputs[0]
 
 
 class _Detaching(torch.autograd.Function):
@@ -183,8 +183,8 @@ class _Detaching(torch.autograd.Function):
         return x**3
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return 3 * ctx.saved_tensors[0] ** 2 * (0.5 * gradient + 0.5 * gradient.detach())
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return 3 * ctx.saved_tensors[0] ** 2 * (0.5 * grad_outputs[0] + 0.5 * grad_outputs[0].detach())
 
 
 @dataclass(frozen=True)

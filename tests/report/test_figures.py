@@ -140,15 +140,15 @@ def test_many_parameters_show_their_correlations(new_run: MakeRun) -> None:
 
 def test_runs_are_drawn_with_their_errors() -> None:
     results = [[ParameterRow("a", 1.0, error=0.1)], [ParameterRow("a", 1.2), ParameterRow("b", 3.0)]]
-    (figure,) = values_of_runs(["first $x", "second_"], results)
+    (figure,) = values_of_runs(["first $x_{$", "second_"], results)
     assert len(figure.figure.axes) == 2
     encoded(figure.figure, "svg")
 
 
 def test_names_are_text_and_never_formulas(new_run: MakeRun) -> None:
-    """An odd dollar sign or a lone brace makes matplotlib's mathematics fail; unknown scripts make it warn."""
+    """A brace that is not closed makes matplotlib's mathematics fail; unknown scripts make it warn."""
     record = read_record(
-        new_run(names=("$x_{", "a<b>&", "µ 粒子", "_p"), channels=("$c^",), columns=("$y_{",), num_replicas=3, num_steps=2)
+        new_run(names=("$x_{$", "a<b>&", "µ 粒子", "_p"), channels=("$c^$",), columns=("$y_{$",), num_replicas=3, num_steps=2)
     )
     for figures in (parameter_summary(record), parameter_history(record), spectrum_figures(record.spectra), replica_scatter(record)):
         for figure in figures:
@@ -196,4 +196,4 @@ def _record_of(parameters: tuple[ParameterRow, ...]) -> RunRecord:
 
 def _points(line: Line2D) -> np.ndarray:
     """Data of a line, ``[points, 2]``."""
-    return np.stack([np.asarray(line.get_xdata()), np.asarray(line.get_ydata())], 1)
+    return np.stack([np.asarray(column, dtype=np.float64) for column in line.get_data()], 1)

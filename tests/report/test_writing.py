@@ -59,7 +59,7 @@ def test_report_shows_every_figure_that_it_saves(new_run: MakeRun) -> None:
 
 
 def test_report_says_what_came_out_in_plain_words(new_run: MakeRun) -> None:
-    text = text_of(parsed(write_report(new_run(names=("p0",), columns=("x",)))))
+    text = text_of(parsed(write_report(new_run(names=("p0",), columns=(), num_steps=0))))
     assert "The fit converged" in text
     assert "'proxy2d'" in text
     assert "100,000 events in channel 'proton'" in text
@@ -76,7 +76,7 @@ def test_report_says_what_came_out_in_plain_words(new_run: MakeRun) -> None:
 def test_report_warns_of_a_fit_that_did_not_converge(new_run: MakeRun) -> None:
     test = {"auc": 0.57, "auc_error": 0.004, "p_value": 1e-9, "level": 0.01}
     summary = {"converged": False, "stop_reason": "out of rounds", "two_sample": {"proton": test}, "skipped_share": 0.013}
-    text = text_of(parsed(write_report(new_run(names=("p0",), columns=("x",), summary=summary))))
+    text = text_of(parsed(write_report(new_run(names=("p0",), columns=(), num_steps=0, summary=summary))))
     assert "The fit did not converge" in text
     assert "can still tell synthetic from measured events" in text
     assert "all steps were done, but the tests above were not passed" in text
@@ -84,10 +84,10 @@ def test_report_warns_of_a_fit_that_did_not_converge(new_run: MakeRun) -> None:
 
 
 def test_table_rounds_to_the_error_and_names_what_is_not_determined(new_run: MakeRun) -> None:
-    run = new_run(columns=("x",), num_steps=1)
+    run = new_run(columns=(), num_steps=0)
     rows = run.read_result("parameters")[:2]
-    rows[0] |= {"value": 0.512345, "error": 0.0123, "bound": 0.011, "truth": 0.5, "pull": 1.0036, "relative_bound": 0.0215}
-    rows[1] |= {"value": 2.98765, "error": None, "bound": None, "pull": None, "determined": False, "role": "nuisance"}
+    rows[0] |= {"value": 0.512345, "error": 0.0123, "bound": 0.011, "truth": 0.5, "pull": 1.0036, "relative_bound": 0.022}
+    rows[1] |= dict.fromkeys(("error", "bound", "relative_bound", "pull")) | {"value": 2.98765, "determined": False, "role": "nuisance"}
     run.write_table("parameters", rows)
     table = next(parsed(write_report(run)).iter("tbody"))
     first, second = (["".join(cell.itertext()).strip() for cell in row] for row in table)

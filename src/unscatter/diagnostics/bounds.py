@@ -18,6 +18,8 @@ _NULL = 1e-10
 _WEAK = 1e-6
 #: Share of a null direction that a parameter must have to be called undetermined.
 _INVOLVED = 1e-3
+#: Information of one event about a change of a parameter by its whole range that is rounding of single precision.
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,7 @@ def cramer_rao(
         >>> [direction.text for direction in bound.null_directions]
         ['p0 and p3 only as a ratio']
         >>> [f"{sigma:.3f}" for sigma in bound.sigma.tolist()]
-        ['inf', '0.017', '0.049', 'inf', '0.054', '0.405']
+        ['inf', '0.017', '0.047', 'inf', '0.054', '0.403']
     """
     point = problem.parameters_or_truth(parameters).detach().cpu()
     names = problem.space.names
@@ -117,7 +119,9 @@ def cramer_rao(
         raise ParameterError(f"'fixed' names {unknown}, but the parameters are {list(names)}.")
     information = _total_information(problem, point, counts, rates, num_events, seed)
     free = torch.tensor([name not in fixed for name in names])
-    scaled = _Scaled.of(information, free)
+    ranges = ranges_of(problem.space.bijection)
+    units = torch.where(torch.isfinite(ranges), ranges, torch.where(point == 0, 1.0, point.abs()))
+    scaled = _Scaled.of(information, free, floor=_NOTHING * float(_counts(problem.channels, counts).sum()) / units.square())
     null = scaled.null_directions()
     sigma = scaled.sigma(null)
     null_directions = tuple(
@@ -130,7 +134,7 @@ def cramer_rao(
         covariance=scaled.covariance(),
         sigma=sigma,
         null_directions=null_directions,
-        weak_directions=tuple(_weak_directions(names, scaled, sigma, ranges_of(problem.space.bijection))),
+        weak_directions=tuple(_weak_directions(names, scaled, sigma, ranges)),
         fixed=tuple(fixed),
     )
 
@@ -176,11 +180,12 @@ class _Scaled:
     free: Tensor
 
     @classmethod
-    def of(cls, information: Tensor, free: Tensor) -> _Scaled:
-        kept = information[free][:, free]
-        diagonal = kept.diagonal().clamp_min(0).sqrt()
+    def of(cls, information: Tensor, free: Tensor, floor: Tensor) -> _Scaled:
+        """Scale the information of the free parameters; entries of the diagonal up to ``floor`` count as zero."""
+        informative = (information.diagonal() > floor)[free]
+        kept = torch.where(informative[:, None] & informative, information[free][:, free], 0.0)
         # A parameter without any information keeps its unit; its row is zero and gives an eigenvalue of zero.
-        scale = torch.where(diagonal > 0, 1 / diagonal, 1.0)
+        scale = torch.where(informative, 1 / kept.diagonal().clamp_min(torch.finfo(kept.dtype).tiny).sqrt(), 1.0)
         eigenvalues, vectors = torch.linalg.eigh(scale[:, None] * kept * scale)
         return cls(scale, eigenvalues, vectors, free)
 
@@ -206,7 +211,7 @@ class _Scaled:
         covariance = root.new_zeros(len(self.free), len(self.free))
         index = self.free.nonzero().flatten()
         covariance[index[:, None], index] = root @ root.T
-        return covariance
+        return (covariance + covariance.T) / 2
 
     def sigma(self, null: Tensor) -> Tensor:
         sigma = self.covariance().diagonal().clamp_min(0).sqrt()

@@ -12,8 +12,9 @@ from torch import Tensor
 from unscatter.arrays import Events
 from unscatter.errors import EventsError, SettingsError, ShapeError
 
-#: Columns that are positive and whose central 98 % span more than this factor are binned in their logarithm.
+#: Positive columns are binned in their logarithm when their central 98 % span more than this factor and their median lies this low in it.
 _WIDE = 30.0
+_SKEWED = 0.1
 #: Bins with fewer measured and synthetic events than this have no Gaussian errors and stay out of chi-square.
 _FEW = 5
 
@@ -68,7 +69,8 @@ def compare_columns(
         channel: name of the channel, for the rows.
         num_bins: bins per column.
         bins: of equal width (in the logarithm of wide positive columns), or with equal numbers of synthetic events.
-        expected: expected number of recorded events, where rates are compared too; without it synthetic events are scaled to the measured total.
+        expected: expected number of recorded events, where rates are compared too; without it synthetic events are scaled to the
+            measured total.
 
     Raises:
         ShapeError: the columns differ, or the events have leading axes.
@@ -134,12 +136,19 @@ def _uniform_edges(values: Tensor, num_bins: int) -> Tensor:
     low, high = values.min(), values.max()
     if high == low:
         return torch.stack([low - 0.5, high + 0.5])
-    if low > 0 and float(_quantile(values, 0.99) / _quantile(values, 0.01)) > _WIDE:
+    if _is_wide(values):
         edges = torch.exp(torch.linspace(0, 1, num_bins + 1, dtype=values.dtype) * torch.log(high / low)) * low
     else:
         edges = low + (high - low) * torch.linspace(0, 1, num_bins + 1, dtype=values.dtype)
     edges[0], edges[-1] = low, high
     return edges
+
+
+def _is_wide(values: Tensor) -> bool:
+    if not bool(values.min() > 0):
+        return False
+    low, median, high = (_quantile(values, share) for share in (0.01, 0.5, 0.99))
+    return float(high / low) > _WIDE and float((median - low) / (high - low)) < _SKEWED
 
 
 def _quantile_edges(values: Tensor, others: Tensor, num_bins: int) -> Tensor:
@@ -178,6 +187,6 @@ def _compare(
 
 def _histogram(values: Tensor, weights: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sum of weights, its variance and the number of entries of each bin."""
-    index = (torch.searchsorted(edges, values, right=True) - 1).clamp(0, len(edges) - 2)
+    index = (torch.searchsorted(edges, values.contiguous(), right=True) - 1).clamp(0, len(edges) - 2)
     zeros = torch.zeros(len(edges) - 1, dtype=torch.float64)
     return zeros.index_add(0, index, weights), zeros.index_add(0, index, weights.square()), torch.bincount(index, minlength=len(zeros))

@@ -51,7 +51,7 @@ def describe_direction(names: Sequence[str], parameters: Tensor, vector: Tensor)
     # Sizes are compared in units of the parameters: without them a tiny parameter would always look negligible.
     scale = torch.where(parameters == 0, 1.0, parameters.abs())
     relative = vector / scale
-    involved = (relative.abs() > _NEGLIGIBLE * relative.abs().max()).nonzero().flatten().tolist()
+    involved: list[int] = (relative.abs() > _NEGLIGIBLE * relative.abs().max()).nonzero().flatten().tolist()
     chosen = [names[i] for i in involved]
     if len(chosen) == 1:
         return f"{chosen[0]} is not determined"

@@ -46,9 +46,10 @@ def settled(
     Root mean square over the replicas r, since independent wanderings of many replicas would cancel in their mean.
 
     Args:
-        history: averages over the first and the second half, ``[2, replica, size]``; of more records the first half is compared with the rest.
-        sigma: errors of the parameters; the spread of the replicas in the second half when None.  Entries that are zero or not finite (fixed or
-            undetermined parameters) are left out.
+        history: averages over the first and the second half, ``[2, replica, size]``; of more records the first half is compared with
+            the rest.
+        sigma: errors of the parameters; the spread of the replicas in the second half when None.  Entries that are zero or not finite
+            (fixed or undetermined parameters) are left out.
         share: how far a parameter may move in units of its error.
         names: of the parameters, for the result.
 

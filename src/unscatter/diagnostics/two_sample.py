@@ -68,6 +68,7 @@ def two_sample_test(
     measured: Events,
     synthetic: Events,
     *,
+    training: Events | None = None,
     seed: int = 0,
     level: float = 0.01,
     hidden: Sequence[int] = (32, 32),
@@ -77,8 +78,9 @@ def two_sample_test(
 ) -> TwoSampleResult:
     r"""Train a discriminator from scratch and judge it on events that it never saw.
 
-    Columns become normal scores of the pooled training events, so that neither unit nor tails matter, and are whitened.  Training maximises the
-    logistic likelihood with both samples weighted equally; the network that did best on a validation slice is judged on the rest by
+    Columns become normal scores of the pooled training events, so that neither unit nor tails matter, and are whitened.  Training
+    maximises the logistic likelihood with both samples weighted equally; the network that did best on a validation slice is judged on
+    the rest by
 
     .. math:: \mathrm{AUC} = \frac{\sum_{ij} w_i v_j \left[1(s_i > s_j) + \tfrac12 1(s_i = s_j)\right]}{\sum_i w_i \sum_j v_j},
 
@@ -87,6 +89,8 @@ def two_sample_test(
     Args:
         measured: held-out measured events that no fit has seen, ``[n, columns]``, weights allowed.
         synthetic: fresh synthetic events, ``[m, columns]``, weights allowed.
+        training: other measured events, ``[k, columns]``, on which the discriminator is trained, so that all of ``measured`` judges; the fit
+            may have seen them.
         seed: splits, initial weights and batches.
         level: p-value below which the samples count as different.
         hidden: columns of the hidden layers.
@@ -110,9 +114,12 @@ def two_sample_test(
     """
     _check(measured, synthetic, judged, level)
     stream = RandomStream(seed, ("two-sample",))
-    pairs = [
-        _split(events, stream.generator("split", i), judged) for i, events in enumerate((measured, synthetic.select(measured.columns)))
-    ]
+    synthetic_pair = _split(synthetic.select(measured.columns), stream.generator("split", 1), judged)
+    if training is None:
+        pairs = [_split(measured, stream.generator("split", 0), judged), synthetic_pair]
+    else:
+        _check(training, synthetic, judged, level)
+        pairs = [(training.select(measured.columns), measured), synthetic_pair]
     scores = _NormalScores.fit(torch.cat([train.values for train, _ in pairs]))
     training = [_Sample(scores(train.values), train.weights_or_ones()) for train, _ in pairs]
     judging = [_Sample(scores(test.values), test.weights_or_ones()) for _, test in pairs]

@@ -56,14 +56,15 @@ class EventTable:
         rows = self.order.rows(step, num_events, stream)
         return Events(take(self.values, rows), self.columns, self._weights(rows, slice(None)))
 
-    def one(self, channel: str, replica: int, max_events: int | None, stream: RandomStream) -> Events:
+    def one(self, channel: str, replica: int | None, max_events: int | None, stream: RandomStream) -> Events:
         """See :meth:`EventSource.of_channel`."""
-        data_set = self._data_set(channel, replica)
+        index = 0 if replica is None else replica
+        data_set = self._data_set(channel, index)
         if max_events is None or max_events >= data_set.num_rows:
             rows = np.arange(data_set.first_row, data_set.first_row + data_set.num_rows)
         else:
-            rows = self.order.rows(0, max_events, stream)[replica, data_set.channel]
-        weights = self._weights(rows[None], slice(replica, replica + 1))
+            rows = self.order.rows(0, max_events, stream)[index, data_set.channel]
+        weights = self._weights(rows[None], slice(index, index + 1), bootstrapped=replica is not None)
         return Events(take(self.values, rows[None])[0], self.columns, None if weights is None else weights[0])
 
     def smallest(self) -> int:
@@ -78,10 +79,10 @@ class EventTable:
         index = self.channels.index(channel)
         return next(d for d in self.order.data_sets if d.channel == index and replica in d.replicas)
 
-    def _weights(self, rows: np.ndarray, replicas: slice) -> Tensor | None:
+    def _weights(self, rows: np.ndarray, replicas: slice, *, bootstrapped: bool = True) -> Tensor | None:
         """Weights of ``rows`` ``[replica, ...]``, which belong to ``replicas``."""
         weights = None if self.weights is None else take(self.weights, rows)
-        if self.bootstrap is None:
+        if self.bootstrap is None or not bootstrapped:
             return weights
         seen = take_own(self.bootstrap[replicas], rows, self.values.dtype)
         return seen if weights is None else seen * weights
@@ -172,7 +173,7 @@ class _TableSource:
         """A fixed random sample without repetition, ``[replica, channel, n, columns]``."""
         return self._table.batch(0, min(num_events, self._table.smallest()), self._sample_stream)
 
-    def of_channel(self, channel: str, replica: int = 0, max_events: int | None = None) -> Events:
+    def of_channel(self, channel: str, replica: int | None = None, max_events: int | None = None) -> Events:
         """The events of one channel, ``[n, columns]``: all in their order, or a fixed random sample of ``max_events``."""
         return self._table.one(channel, replica, max_events, self._sample_stream)
 

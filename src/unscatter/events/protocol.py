@@ -58,6 +58,9 @@ class EventSource(Protocol):
         """A fixed random sample without repetition, ``[replica, channel, n, columns]``; n is at most the smallest data set."""
         ...
 
-    def of_channel(self, channel: str, replica: int = 0, max_events: int | None = None) -> Events:
-        """The events of one channel, ``[n, columns]``: all in the order of the data, or a fixed random sample of ``max_events``."""
+    def of_channel(self, channel: str, replica: int | None = None, max_events: int | None = None) -> Events:
+        """The events of one channel, ``[n, columns]``: all in the order of the data, or a fixed random sample of ``max_events``.
+
+        With a ``replica`` they carry its bootstrap weights; without one they are as measured (of the first data set, if there are several).
+        """
         ...

@@ -1,6 +1,8 @@
 """Problems: parameter space, theory, sampler and detector put together."""
 
 from unscatter.pipeline.bijections import Bijection, Box, Product, Simplex
+from unscatter.pipeline.check import CheckReport
+from unscatter.pipeline.derivatives import jacobian
 from unscatter.pipeline.information import FisherInformation, fisher_information
 from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
 from unscatter.pipeline.problem import Problem
@@ -9,6 +11,7 @@ from unscatter.pipeline.space import ParameterSpace
 __all__ = [
     "Bijection",
     "Box",
+    "CheckReport",
     "FisherInformation",
     "ParameterSpace",
     "Pipeline",
@@ -18,4 +21,5 @@ __all__ = [
     "Simplex",
     "SyntheticEvents",
     "fisher_information",
+    "jacobian",
 ]

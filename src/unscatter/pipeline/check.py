@@ -232,7 +232,8 @@ class _Trial:
             if bool((values < 0).any()):
                 return (
                     f"the density of channel '{channel}' is negative at {int((values < 0).sum())} of {values.numel()} nodes, "
-                    f"the lowest value is {float(values.min()):g}.\nNarrow the ranges of the parameters, or write the density as a square or exponential."
+                    f"the lowest value is {float(values.min()):g}.\nNarrow the ranges of the parameters, "
+                    "or write the density as a square or exponential."
                 )
             if not bool((values > 0).any()):
                 return f"the density of channel '{channel}' (number {index + 1} of {channels}) is zero everywhere."
@@ -298,7 +299,10 @@ class _Trial:
                 f"the theory must map [1, {len(batch)}, *parameters] to values of shape {tuple(alone.shape)}, got {tuple(together.shape)}."
             )
         if not torch.allclose(together, alone, rtol=1e-3, atol=1e-5 * float(alone.abs().max())):
-            return "the theory gives other densities for a set of parameters in a batch than for the same set alone: it mixes the batch axis with others."
+            return (
+                "the theory gives other densities for a set of parameters in a batch than for the same set alone: "
+                "it mixes the batch axis with others."
+            )
         with torch.no_grad():
             self._synthesize(batch.unsqueeze(0))
         return None
@@ -360,7 +364,8 @@ class _Trial:
                 synthetic = self.problem.synthesize(parameters, noise)
                 outputs = [synthetic.events.values, synthetic.events.weights, synthetic.expected_counts]
                 if gradient:
-                    torch.autograd.grad(sum(o.sum() for o in outputs if o is not None and o.requires_grad), parameters)
+                    total = torch.stack([output.sum() for output in outputs if output is not None and output.requires_grad]).sum()
+                    torch.autograd.grad(total, parameters)
             seconds = min(seconds, time.perf_counter() - begin)
         return self.num_events * len(self.problem.channels) / max(seconds, 1e-9)
 

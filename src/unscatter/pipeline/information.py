@@ -219,8 +219,8 @@ def _binned_information(values: Tensor, weights: Tensor, slopes: Tensor) -> tupl
 def _significant(binned: Tensor, complete: Tensor, noise: float) -> Tensor:
     r"""Part of the binned information that stands out of the noise of the simulation.
 
-    In coordinates where the information of the unobserved truth is one, what is left behind the detector has eigenvalues in [0, 1], all with
-    the same noise.
+    In coordinates where the information of the unobserved truth is one, what is left behind the detector has eigenvalues in [0, 1],
+    all with the same noise.
 
     Args:
         binned: estimate from observables, ``[size, size]``.
@@ -242,8 +242,8 @@ def _significant(binned: Tensor, complete: Tensor, noise: float) -> Tensor:
 def _bins_by_rank(values: Tensor) -> tuple[Tensor, int]:
     r"""Bin every event by its rank in the first column, then in the second within that slice, and so on; ``[num_events]``.
 
-    Slice k of a column begins where :math:`(r + \frac{2}{\pi} \arcsin\sqrt{r}) / 2 = k / K` for the share r of the events below: slices are finer in
-    the tails, where scores vary most from event to event, and hold nowhere more than twice the average.
+    Slice k of a column begins where :math:`(r + \frac{2}{\pi} \arcsin\sqrt{r}) / 2 = k / K` for the share r of the events below: slices
+    are finer in the tails, where scores vary most from event to event, and hold nowhere more than twice the average.
     """
     num_events, columns = values.shape
     per_axis = max(2, round(min(_MAX_BINS, num_events / _EVENTS_PER_BIN) ** (1 / columns)))

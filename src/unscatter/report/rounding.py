@@ -40,7 +40,7 @@ def rounded_pair(value: float, error: float | None) -> tuple[str, str]:
         >>> rounded_pair(0.827, 0.119)
         ('0.83', '0.12')
         >>> rounded_pair(1.2345678e-7, 4.2e-10)
-        ('1.2346×10⁻⁷', '0.0004×10⁻⁷')
+        ('1.235×10⁻⁷', '0.004×10⁻⁷')
     """
     if error is None or not math.isfinite(error) or error <= 0 or not math.isfinite(value):
         return plain_number(value), ""
@@ -58,7 +58,7 @@ def with_error(value: float, error: float | None) -> str:
         >>> with_error(0.5034, 0.0041), with_error(12.0, None)
         ('0.503 ± 0.004', '12')
         >>> with_error(1.2345678e-7, 4.2e-10)
-        '(1.2346 ± 0.0004)×10⁻⁷'
+        '(1.235 ± 0.004)×10⁻⁷'
     """
     number, uncertainty = rounded_pair(value, error)
     if not uncertainty:

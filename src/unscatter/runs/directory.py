@@ -149,6 +149,11 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def figures(self) -> Path:
+        """Figures of the report, each as PDF, PNG and SVG."""
+        return self.path / "figures"
+
+    @property
     def logs(self) -> Path:
         """Directory of the logs."""
         return self.path / "logs"
