@@ -45,10 +45,11 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Acceptance", "Background", "Cuts", "Density", "Detector", "DiscriminatorSettings", "Efficiency", "Events", "Fit", "FunctionTheory", "Gan",
-    "GanSettings", "GeneratorSettings", "Grid", "ParameterSpace", "Pipeline", "Problem", "Rosenblatt", "RunDirectory", "Runcard", "Smearing",
-    "SolveSettings", "UnscatterError", "UserSmearing", "execute", "keep_inside", "load_runcard", "proxy1d", "proxy2d", "read_events",
-    "resume_run", "start_run", "write_comparison", "write_events", "write_report",
+    "Acceptance", "Background", "Cuts", "Density", "Detector", "DiscriminatorSettings", "Efficiency", "Events", "Fit",
+    "FunctionTheory", "Gan", "GanSettings", "GeneratorSettings", "Grid", "ParameterSpace", "Pipeline", "Problem",
+    "Rosenblatt", "RunDirectory", "Runcard", "Smearing", "SolveSettings", "UnscatterError", "UserSmearing", "execute",
+    "keep_inside", "load_runcard", "proxy1d", "proxy2d", "read_events", "resume_run", "start_run", "write_comparison",
+    "write_events", "write_report",
 ]  # fmt: skip
 
 

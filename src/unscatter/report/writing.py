@@ -28,7 +28,7 @@ def write_report(run: RunDirectory) -> Path:
     """
     record = read_record(run)
     with figure_style():
-        sections = {name: save_pictures(figures, run.path / "figures") for name, figures in figures_of(record).items()}
+        sections = {name: save_pictures(figures, run.figures) for name, figures in figures_of(record).items()}
     return run.write_report(_page(record, sections))
 
 

@@ -23,20 +23,21 @@ from unscatter.runs.metrics import append_record, read_records, truncate_records
 class RunDirectory:
     """Everything that a run leaves behind.
 
-    ==================  =============================================================================
-    path                content
-    ==================  =============================================================================
-    ``run.json``        kind and version of the format, time of creation
-    ``runcard.yaml``    the runcard as it was given
-    ``resolved.yaml``   the runcard with every default filled in
-    ``provenance.json`` one entry per start and resume: versions, seeds, git, machine, command
-    ``metrics.jsonl``   metrics as they come, one record per line
-    ``checkpoints/``    the last checkpoints
-    ``result/``         tables of the result, each as Parquet and JSON
-    ``report.html``     the report
-    ``logs/``           one log per rank
-    ``lock``            who is writing here
-    ==================  =============================================================================
+    ====================  ============================================================================
+    path                  content
+    ====================  ============================================================================
+    ``run.json``          kind and version of the format, time of creation
+    ``runcard.yaml``      the runcard as it was given
+    ``resolved.yaml``     the runcard with every default filled in
+    ``provenance.json``   one entry per start and resume: versions, seeds, git, machine, command
+    ``metrics.jsonl``     metrics as they come, one record per line
+    ``checkpoints/``      the last checkpoints
+    ``result/``           tables of the result, each as Parquet and JSON
+    ``report.html``       the report
+    ``figures/``          its figures, each as PDF, PNG and SVG
+    ``logs/``             one log per rank
+    ``lock``              who is writing here
+    ====================  ============================================================================
 
     Make one with :meth:`create` or :meth:`open`.
 

@@ -95,8 +95,11 @@ def _bound(problem: Problem, estimate: Estimate, events: EventSource) -> CramerR
     return cramer_rao(problem, _central(estimate), events.counts.mean(0).cpu(), rates=density.expected_counts is not None)
 
 
-def _synthetic(problem: Problem, estimate: Estimate, settings: SolveSettings) -> dict[str, Events]:
-    return problem.simulate(_central(estimate), num_events=_DIAGNOSED_EVENTS, seed=settings.seed + 1)
+def _synthetic(problem: Problem, estimate: Estimate, events: EventSource, settings: SolveSettings) -> dict[str, Events]:
+    """Fresh events of the fit: four times as many as measured, so that their own fluctuations hardly count."""
+    counts = dict(zip(problem.channels, events.counts.mean(0).tolist(), strict=True))
+    num_events = {channel: int(min(_DIAGNOSED_EVENTS, max(10_000, 4 * count))) for channel, count in counts.items()}
+    return problem.simulate(_central(estimate), num_events=num_events, seed=settings.seed + 1)
 
 
 def _test(
@@ -105,7 +108,7 @@ def _test(
     """Train on events that the fit has seen, judge on those that it has not."""
     if held_out is None:
         return None
-    synthetic = _synthetic(problem, estimate, settings)
+    synthetic = _synthetic(problem, estimate, training, settings)
 
     def test(channel: str) -> TwoSampleResult:
         seen = training.of_channel(channel, max_events=_DIAGNOSED_EVENTS // 2)
@@ -116,7 +119,7 @@ def _test(
 
 
 def _comparison(problem: Problem, estimate: Estimate, events: EventSource, settings: SolveSettings) -> list[Row]:
-    synthetic = _synthetic(problem, estimate, settings)
+    synthetic = _synthetic(problem, estimate, events, settings)
     expected = _expected_counts(problem, estimate, events) or {}
     rows = []
     for channel in problem.channels:

@@ -17,23 +17,23 @@ class SolveSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    steps: int = Field(2000, ge=1)
+    steps: int = Field(default=2000, ge=1)
     """Steps of a round; the step sizes fall along it, and the generator is averaged over its tail."""
-    max_rounds: int = Field(3, ge=1)
+    max_rounds: int = Field(default=3, ge=1)
     """A fit that has not converged at the end of a round goes on for another one, with smaller steps, up to so many."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Fixes everything, bit for bit."""
-    replicas: int = Field(1, ge=1)
+    replicas: int = Field(default=1, ge=1)
     """Fits in one batch; more than one see bootstrapped events, and their spread is the error of the parameters."""
-    held_out: float = Field(0.05, ge=0, lt=1)
+    held_out: float = Field(default=0.05, ge=0, lt=1)
     """Share of the events that no fit sees, for the test whether synthetic and measured events can be told apart; 0 for none."""
-    test_level: float = Field(0.01, gt=0, lt=1)
+    test_level: float = Field(default=0.01, gt=0, lt=1)
     """The test is passed where its p-value is above this level."""
-    settle_share: float = Field(0.5, gt=0)
+    settle_share: float = Field(default=0.5, gt=0)
     """Parameters have settled where both halves of the tail agree within this share of their error."""
-    log_every: int = Field(20, ge=1)
+    log_every: int = Field(default=20, ge=1)
     """Steps between records of the metrics."""
-    checkpoint_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
     """Steps between checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the fit runs; ``auto`` takes a GPU where there is one."""

@@ -13,7 +13,7 @@ from unscatter.methods.gan.features import Features
 from unscatter.methods.gan.settings import GanSettings
 from unscatter.methods.gan.state import GanStatic
 from unscatter.networks import DirectGenerator, Discriminator, FlatModule, Generator, NetworkGenerator
-from unscatter.pipeline import Problem, fisher_information
+from unscatter.pipeline import Problem, fisher_information, jacobian
 
 #: Measured events that the feature transform is fitted on.
 _FEATURE_EVENTS = 50_000
@@ -133,10 +133,10 @@ def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rate
         ``[latent_size, latent_size]``.
     """
     latent = start_latent(problem)
-    jacobian = torch.func.jacfwd(problem.space.to_parameters)(latent)
+    _, by_latent = jacobian(problem.space.to_parameters, latent)
     information = fisher_information(problem, problem.space.to_parameters(latent), num_events=_DIRECTION_EVENTS)
     per_event = information.total(counts / counts.mean(), rates=use_rates)
-    curvature = num_events * (jacobian.T @ per_event @ jacobian)
+    curvature = num_events * (by_latent.T @ per_event @ by_latent)
     eigenvalues, vectors = torch.linalg.eigh((curvature + curvature.T) / 2)
     scale = torch.where(eigenvalues > _NULL_SHARE * eigenvalues.max(), (eigenvalues.clamp_min(0) + _LATENT_INFORMATION).rsqrt(), 0.0)
     return vectors @ torch.diag(scale) @ vectors.T

@@ -16,21 +16,21 @@ class GeneratorSettings(_Section):
 
     kind: Literal["direct", "network"] = "direct"
     """``direct``: the parameters themselves are learnt; ``network``: a network fed with noise proposes them."""
-    learning_rate: float = Field(0.1, gt=0)
+    learning_rate: float = Field(default=0.1, gt=0)
     """Adam's step size at the start."""
-    beta1: float = Field(0.5, ge=0, lt=1)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's momentum; 0 to 0.5, because the other player moves too."""
-    beta2: float = Field(0.99, ge=0, lt=1)
+    beta2: float = Field(default=0.99, ge=0, lt=1)
     """Decay of Adam's mean square."""
     precondition: bool = True
     """``direct`` only: learn along directions that the events determine equally well, from the Fisher information at the start."""
-    batch: int = Field(64, ge=1)
+    batch: int = Field(default=64, ge=1)
     """``network`` only: parameter sets per step, each with its share of ``num_events``."""
-    noise_size: int = Field(6, ge=1)
+    noise_size: int = Field(default=6, ge=1)
     """``network`` only: columns of noise."""
     hidden: tuple[int, ...] = (64, 64)
     """``network`` only: columns of every hidden layer."""
-    clip_norm: float = Field(10.0, gt=0)
+    clip_norm: float = Field(default=10.0, gt=0)
     """Largest norm of a replica's gradient, in units of its running root mean square; longer ones are scaled down."""
 
 
@@ -41,21 +41,21 @@ class DiscriminatorSettings(_Section):
     """Columns of every hidden layer."""
     activation: Literal["silu", "gelu", "tanh", "leaky-relu", "softplus"] = "silu"
     """Nonlinearity; smooth ones suit the gradient penalty."""
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     """Adam's step size at the start."""
-    beta1: float = Field(0.5, ge=0, lt=1)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's momentum; 0 to 0.5, because the other player moves too."""
-    beta2: float = Field(0.99, ge=0, lt=1)
+    beta2: float = Field(default=0.99, ge=0, lt=1)
     """Decay of Adam's mean square."""
-    steps: int = Field(1, ge=1)
+    steps: int = Field(default=1, ge=1)
     """Steps of the discriminator per step of the generator."""
-    penalty: float = Field(0.1, ge=0)
+    penalty: float = Field(default=0.1, ge=0)
     """Weight of the gradient penalty; zero-centred on measured and synthetic events, or towards one for ``wasserstein-gp``."""
-    penalty_events: int = Field(512, ge=1)
+    penalty_events: int = Field(default=512, ge=1)
     """Events per side, channel and step that the penalty is evaluated on; it costs several times as much per event as the loss."""
     logarithms: bool | tuple[str, ...] = True
     """Columns whose logarithm is an extra feature; true means every column whose measured values are all positive."""
-    clip_norm: float = Field(10.0, gt=0)
+    clip_norm: float = Field(default=10.0, gt=0)
     """Largest norm of a replica's gradient, in units of its running root mean square; longer ones are scaled down."""
 
 
@@ -69,7 +69,7 @@ class GanSettings(_Section):
 
     loss: Literal["relativistic", "nonsaturating", "least-squares", "wasserstein-gp"] = "relativistic"
     """Adversarial loss."""
-    num_events: int = Field(2048, ge=2)
+    num_events: int = Field(default=2048, ge=2)
     """Measured and synthetic events per step, channel and replica."""
     generator: GeneratorSettings = GeneratorSettings()
     """What proposes the parameters."""
@@ -79,17 +79,17 @@ class GanSettings(_Section):
     """Whether the numbers of events are fitted too; ``auto`` where the theory has a luminosity."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How step sizes fall: to ``final_rate`` of the start along a cosine, or not at all."""
-    final_rate: float = Field(0.05, gt=0, le=1)
+    final_rate: float = Field(default=0.05, gt=0, le=1)
     """Step size at the end as a share of that at the start."""
-    later_rate: float = Field(0.3, gt=0, le=1)
+    later_rate: float = Field(default=0.3, gt=0, le=1)
     """Step size at the start of the second and later rounds as a share of that of the first."""
     average: Literal["tail", "ema", "last"] = "tail"
     """Reported generator: mean of the weights over the tail, exponential moving average, or the last iterate."""
-    tail_start: float = Field(0.5, ge=0, lt=1)
+    tail_start: float = Field(default=0.5, ge=0, lt=1)
     """Share of the steps after which the tail begins."""
-    ema_decay: float = Field(0.998, ge=0, lt=1)
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the exponential moving average per step."""
-    max_skipped: float = Field(0.05, ge=0, le=1)
+    max_skipped: float = Field(default=0.05, ge=0, le=1)
     """Share of steps that may be skipped because they were not finite before the fit is given up."""
 
     @model_validator(mode="after")

@@ -1,0 +1,195 @@
+"""The application: commands, options, help; what they do stands in :mod:`unscatter.cli.commands`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from unscatter.cli.codes import EPILOG, ExitCode
+from unscatter.errors import DivergenceError, UnscatterError
+
+# PyTorch takes seconds to import, and help and completion need none of it: the commands import what they need when they run.
+
+
+class _Group(TyperGroup):
+    """Turns errors that users can cause into one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UnscatterError as error:
+            if ctx.params.get("debug"):
+                raise
+            print_error(str(error))
+            code = ExitCode.GAVE_UP if isinstance(error, DivergenceError) else ExitCode.BAD_INPUT
+        except KeyboardInterrupt:
+            print_error("stopped by Ctrl-C.")
+            code = ExitCode.INTERRUPTED
+        raise typer.Exit(code)
+
+
+def print_error(message: str) -> None:
+    """Show one message on the standard error stream; long lines wrap at the edge of a terminal and stay whole in a file."""
+    Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_escaped(message)}", soft_wrap=not sys.stderr.isatty())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+class FileFormat(StrEnum):
+    """Formats that events are written in."""
+
+    parquet = "parquet"
+    csv = "csv"
+    npy = "npy"
+
+
+app = typer.Typer(
+    name="unscatter",
+    cls=_Group,
+    help="Solve inverse problems from event data: a generator trained through physics.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Replace a setting of the runcard, as in solve.steps=100; may be repeated."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; only errors and the exit code.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
+ProblemOrRuncard = Annotated[
+    str, typer.Argument(metavar="PROBLEM|RUNCARD", help="A built-in problem (see 'unscatter problems') or a runcard.", show_default=False)
+]
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"unscatter {version('unscatter')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
+) -> None:
+    """See the help of the application."""
+
+
+@app.command()
+def problems() -> None:
+    """List the built-in problems with their parameters and channels."""
+    from unscatter.cli import commands
+
+    commands.problems()
+
+
+@app.command()
+def simulate(
+    problem: ProblemOrRuncard,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR|FILE", help="A directory for one file per channel, or the file of a single channel."),
+    ],
+    events: Annotated[int | None, typer.Option("--events", "-n", min=1, help="Recorded events per channel; Poisson when left out.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Fixes the events.  [default: 1]", show_default=False)] = None,
+    parameters: Annotated[
+        str, typer.Option("--parameters", "-p", metavar="NAME=VALUE,...", help="Parameters; the truth for those that are not named.")
+    ] = "",
+    overrides: Overrides = None,
+    file_format: Annotated[
+        FileFormat | None, typer.Option("--format", help="Format of the files; parquet when the output has no ending.")
+    ] = None,
+) -> None:
+    """Make pseudo-data of a problem and write them to new files.
+
+    Nothing is ever written over.
+    """
+    from unscatter.cli import commands
+
+    commands.simulate(problem, output, events, seed, parameters, overrides or [], None if file_format is None else file_format.value)
+
+
+@app.command()
+def check(problem: ProblemOrRuncard, overrides: Overrides = None) -> None:
+    """Try out a problem and read the events of a runcard, without a fit."""
+    from unscatter.cli import commands
+
+    raise typer.Exit(commands.check(problem, overrides or []))
+
+
+@app.command()
+def solve(
+    runcard: Annotated[Path, typer.Argument(metavar="RUNCARD", help="A YAML file.", show_default=False)],
+    overrides: Overrides = None,
+    path: Annotated[Path | None, typer.Option("--run", metavar="PATH", help="The new run directory, instead of the runcard's.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Do the fit that a runcard describes, and report on it.
+
+    Ctrl-C ends the fit after the step and leaves a checkpoint; a second Ctrl-C stops at once.
+    """
+    from unscatter.cli import commands
+
+    raise typer.Exit(commands.solve(runcard, overrides or [], path, quiet=quiet))
+
+
+@app.command()
+def resume(
+    run: RunPath,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another checkpoint than the newest: a path, or a name in checkpoints/.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with an interrupted run; the result is the same as without the interruption."""
+    from unscatter.cli import commands
+
+    raise typer.Exit(commands.resume(run, checkpoint, quiet=quiet))
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write the report of a run again, as report.html in its directory."""
+    from unscatter.cli import commands
+
+    commands.report(run)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the comparison as an HTML page, too.")
+    ] = None,
+) -> None:
+    """Show runs side by side: parameters, tests, and the settings that differ."""
+    from unscatter.cli import commands
+
+    commands.compare(runs, output)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of runcards, for editors that complete and check YAML."""
+    from unscatter.cli import commands
+
+    commands.schema()
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="unscatter")

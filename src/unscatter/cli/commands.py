@@ -1,0 +1,214 @@
+"""What the commands do: load, call the public API, print."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from unscatter.cli.codes import ExitCode, code_of_fit
+from unscatter.cli.progress import progress_display
+from unscatter.cli.tables import comparison_view, parameter_table, problem_table, verdict_lines
+from unscatter.errors import EventsFileError, SettingsError
+from unscatter.events import write_events
+from unscatter.files import did_you_mean
+from unscatter.pipeline import Problem
+from unscatter.report import comparison_table, write_comparison, write_report
+from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, resume_run, start_run
+from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
+from unscatter.runs import RunDirectory
+from unscatter.solve import Fit
+
+
+def problems() -> None:
+    """List the built-in problems."""
+    console = _console()
+    for name in BUILT_IN:
+        console.print(problem_table(_named(name, []).build_problem()))
+    console.print("A problem of your own is a Python function: [bold]problem: {name: python, file: my_problem.py}[/]", highlight=False)
+
+
+def simulate(
+    problem_or_runcard: str,
+    output: Path,
+    num_events: int | None,
+    seed: int | None,
+    parameters: str,
+    overrides: Sequence[str],
+    file_format: str | None,
+) -> None:
+    """Make pseudo-data and write them to new files."""
+    card = _card(problem_or_runcard, overrides)
+    asked = card.events.simulate if isinstance(card.events, SimulatedEvents) else Simulation()
+    problem = card.build_problem()
+    wanted = asked.num_events if num_events is None else num_events
+    _check_number(problem, wanted)
+    values = complete_parameters({**asked.parameters, **_named_values(parameters)}, problem)
+    files = _output_files(problem, output, file_format)
+    events = problem.simulate(values, num_events=wanted, seed=asked.seed if seed is None else seed)
+    console = _console()
+    for channel, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_events(events[channel], file)
+        console.print(
+            f"{file}: {events[channel].num_events:,} events, columns {', '.join(events[channel].columns)}", highlight=False, soft_wrap=True
+        )
+    entries = "".join(f"\n  {channel}: {file.absolute()}" for channel, file in files.items())
+    console.print(f"For a runcard:\nevents:{entries}", highlight=False, markup=False, soft_wrap=True)
+
+
+def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
+    """Try out a problem, and the events of a runcard."""
+    card = _card(problem_or_runcard, overrides)
+    problem, console = card.build_problem(), _console()
+    report = problem.check()
+    for line in report.lines():
+        console.print(line, highlight=False, markup=False)
+    _warn_of_unused(card)
+    if _is_runcard(problem_or_runcard):
+        for channel, events in card.build().events.items():
+            console.print(f"events '{channel}': {events.num_events:,}, columns {', '.join(events.columns)}", highlight=False, markup=False)
+    return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
+
+
+def solve(runcard: Path, overrides: Sequence[str], path: Path | None, *, quiet: bool) -> ExitCode:
+    """Do a fit."""
+    if str(runcard) in BUILT_IN and not runcard.exists():
+        raise SettingsError(
+            f"'{runcard}' is a built-in problem, but a fit needs a runcard. Write one with the lines\n"
+            f"  problem: {{name: {runcard}}}\n  events: {{simulate: {{num_events: 100_000}}}}"
+        )
+    card = load_runcard(runcard, overrides)
+    if not quiet:
+        _warn_of_unused(card)
+    run = card.run_path if path is None else path
+    with progress_display(_errors(), quiet=quiet) as observers:
+        fit = start_run(card, path=run, observers=observers)
+    return _conclude(fit, RunDirectory.open(run), quiet=quiet)
+
+
+def resume(run: Path, checkpoint: Path | None, *, quiet: bool) -> ExitCode:
+    """Go on with a run."""
+    with progress_display(_errors(), quiet=quiet) as observers:
+        fit = resume_run(run, checkpoint=checkpoint, observers=observers)
+    return _conclude(fit, RunDirectory.open(run), quiet=quiet)
+
+
+def report(run: Path) -> None:
+    """Write the report of a run."""
+    _console().print(str(write_report(RunDirectory.open(run))), highlight=False, markup=False, soft_wrap=True)
+
+
+def compare(runs: Sequence[Path], output: Path | None) -> None:
+    """Show runs side by side."""
+    directories = [RunDirectory.open(run) for run in runs]
+    console = _console()
+    console.print(comparison_view(comparison_table(directories)))
+    if output is not None:
+        console.print(str(write_comparison(directories, output)), highlight=False, markup=False, soft_wrap=True)
+
+
+def schema() -> None:
+    """Print the JSON schema of runcards."""
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+
+
+def _conclude(fit: Fit, run: RunDirectory, *, quiet: bool) -> ExitCode:
+    """Report on a fit, and say how it ended."""
+    interrupted_by = fit.summary.get("interrupted_by")
+    code = code_of_fit(fit.stop_reason, interrupted_by)
+    if fit.stop_reason == "interrupted":
+        _errors().print(
+            f"Stopped by {interrupted_by} after step {fit.num_steps}; a checkpoint is in '{run.path}'. Go on:\n"
+            f"  unscatter resume {shlex.quote(str(run.path))}",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return code
+    page = write_report(run)
+    if not quiet:
+        console = _console()
+        console.print(parameter_table(fit))
+        for line in verdict_lines(fit):
+            console.print(line, highlight=False, markup=False)
+        console.print(f"run     {run.path}\nreport  {page}", highlight=False, markup=False, soft_wrap=True)
+    return code
+
+
+def _card(problem_or_runcard: str, overrides: Sequence[str]) -> Runcard:
+    if _is_runcard(problem_or_runcard):
+        return load_runcard(Path(problem_or_runcard), overrides)
+    return _named(problem_or_runcard, overrides)
+
+
+def _is_runcard(text: str) -> bool:
+    return text not in BUILT_IN and (Path(text).suffix in (".yaml", ".yml") or Path(text).exists())
+
+
+def _named(problem: str, overrides: Sequence[str]) -> Runcard:
+    """A runcard for a built-in problem with pseudo-data."""
+    if problem not in BUILT_IN:
+        raise SettingsError(
+            f"there is no problem and no runcard '{problem}'.{did_you_mean(problem, BUILT_IN)}\n"
+            f"The built-in problems are {', '.join(BUILT_IN)}; a runcard is a file that ends in .yaml."
+        )
+    return load_runcard(f"problem: {{name: {problem}}}\nevents: {{simulate: {{}}}}\n", overrides)
+
+
+def _named_values(text: str) -> dict[str, float]:
+    """``"p0=0.5,p1=3"`` as a mapping."""
+    values = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = part.partition("=")
+        try:
+            values[name.strip()] = float(number)
+        except ValueError as error:
+            raise SettingsError(f"'--parameters': '{part}' is not name=number. Write for example --parameters p0=0.5,p1=3.") from error
+    return values
+
+
+def _check_number(problem: Problem, num_events: object) -> None:
+    if num_events is None and problem.density(problem.parameters_or_truth(None)).expected_counts is None:
+        raise SettingsError(f"problem '{problem.name}' has no luminosity, so the number of events must be given: --events 100000.")
+
+
+def _output_files(problem: Problem, output: Path, file_format: str | None) -> dict[str, Path]:
+    """A new file per channel."""
+    suffix = output.suffix.lower().removeprefix(".")
+    if suffix in ("parquet", "csv", "npy"):
+        if len(problem.channels) > 1:
+            raise SettingsError(
+                f"problem '{problem.name}' has the channels {list(problem.channels)}, and each gets a file of its own: "
+                f"give a directory, --output {output.with_suffix('')}."
+            )
+        if file_format not in (None, suffix):
+            raise SettingsError(f"'--output {output}' and '--format {file_format}' contradict one another; leave one of the two out.")
+        files = dict.fromkeys(problem.channels, output)
+    else:
+        files = {channel: output / f"{channel}.{file_format or 'parquet'}" for channel in problem.channels}
+    for file in files.values():
+        if file.exists():
+            raise EventsFileError(
+                f"'{file}' exists already and is not written over. Choose another name, or remove it: rm {shlex.quote(str(file))}"
+            )
+        if output.is_file():
+            raise EventsFileError(f"'{output}' is a file, not a directory, and ends in none of .parquet, .csv and .npy.")
+    return files
+
+
+def _warn_of_unused(card: Runcard) -> None:
+    for text in card.without_effect():
+        _errors().print(f"[yellow]Warning:[/] {text}.", highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """For results."""
+    return Console(highlight=False)
+
+
+def _errors() -> Console:
+    """For progress, warnings and errors, so that results can be piped."""
+    return Console(stderr=True, highlight=False)

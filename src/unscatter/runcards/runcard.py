@@ -1,0 +1,162 @@
+"""The runcard: everything that makes a run, in one file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import yaml
+from pydantic import Field, PrivateAttr, model_validator
+
+from unscatter.arrays import Events
+from unscatter.methods import Gan, GanSettings
+from unscatter.pipeline import Problem
+from unscatter.runcards.detectors import BackgroundSection
+from unscatter.runcards.events import EventsSection, FileSection, SimulatedEvents, complete_parameters, read_channels, simulate
+from unscatter.runcards.problems import ProblemSection, Proxy1DSection, Proxy2DSection, PythonSection, build_problem
+from unscatter.runcards.section import Section
+from unscatter.solve import SolveSettings
+
+
+class GanSection(GanSettings):
+    """The adversarial method: a generator trained through the physics against a discriminator."""
+
+    name: Literal["gan"] = "gan"
+    """Which method this is."""
+
+    def build(self) -> Gan:
+        """The method with these settings."""
+        return Gan(GanSettings(**{name: getattr(self, name) for name in GanSettings.model_fields}))
+
+
+class RunSection(Section):
+    """Where the run leaves what it finds."""
+
+    path: Path | None = None
+    """The new run directory, relative to the working directory; ``runs/<name of the runcard>`` when null."""
+
+
+class Job(NamedTuple):
+    """What a runcard describes, as objects."""
+
+    problem: Problem
+    events: dict[str, Events]
+    method: Gan
+    settings: SolveSettings
+
+
+class Runcard(Section):
+    """A fit from events to parameters.
+
+    Paths of files that are read start at the directory of the runcard, the path of the new run directory at the working directory.
+
+    Example:
+        >>> from unscatter.runcards import load_runcard
+        >>> card = load_runcard('''
+        ... problem: {name: proxy2d, nodes: 33}
+        ... events: {simulate: {num_events: 1000}}
+        ... ''')
+        >>> card.build().events["events"].num_events
+        1000
+    """
+
+    problem: ProblemSection
+    """What is unknown, and the way from there to events."""
+    events: EventsSection
+    """Measured events: one file per channel, or ``simulate`` for pseudo-data."""
+    method: Annotated[GanSection, Field()] = GanSection()
+    """How the parameters are found."""
+    solve: SolveSettings = SolveSettings()
+    """How long, how many replicas, when to stop."""
+    run: RunSection = RunSection()
+    """Where the run leaves what it finds."""
+
+    _text: str = PrivateAttr("")
+    _source: Path | None = PrivateAttr(None)
+
+    def from_source(self, text: str, source: Path | None) -> Runcard:
+        """The same runcard with the text and the file that it came from."""
+        card = self.model_copy()
+        card._text, card._source = text, source
+        return card
+
+    @property
+    def text(self) -> str:
+        """The text that the runcard was read from."""
+        return self._text
+
+    @property
+    def resolved(self) -> str:
+        """The runcard as YAML with every default filled in and every path absolute."""
+        record = self.model_dump(mode="json")
+        record["method"] = {"name": self.method.name} | record["method"]
+        record["run"]["path"] = str(self.run_path.absolute())
+        return yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
+
+    @property
+    def run_path(self) -> Path:
+        """The run directory."""
+        if self.run.path is not None:
+            return self.run.path.expanduser()
+        return Path("runs") / (self.problem.name if self._source is None else self._source.stem)
+
+    def build_problem(self) -> Problem:
+        """The problem, with the truth that pseudo-data are made with."""
+        problem = build_problem(self.problem)
+        if isinstance(self.events, SimulatedEvents):
+            return replace(problem, truth=complete_parameters(self.events.simulate.parameters, problem))
+        return problem
+
+    def build(self) -> Job:
+        """Turn the runcard into objects, reading or simulating the events.
+
+        Raises:
+            SettingsError: sections do not fit together.
+            EventsError: a file of events is missing or unusable.
+        """
+        problem = self.build_problem()
+        if isinstance(self.events, SimulatedEvents):
+            events = simulate(self.events.simulate, problem)
+        else:
+            events = read_channels(self.events, problem)
+        return Job(problem, events, self.method.build(), self.solve)
+
+    def input_files(self) -> dict[str, Path]:
+        """Files that the runcard reads, by their key."""
+        files: dict[str, Path | FileSection] = {}
+        if isinstance(self.problem, PythonSection):
+            files["problem.file"] = self.problem.file
+        else:
+            stages = enumerate(self.problem.detector)
+            files |= {f"problem.detector.{i}.events": stage.events for i, stage in stages if isinstance(stage, BackgroundSection)}
+        if not isinstance(self.events, SimulatedEvents):
+            files |= {f"events.{channel}": section for channel, section in self.events.items()}
+        return {key: file.path if isinstance(file, FileSection) else file for key, file in files.items()}
+
+    def without_effect(self) -> list[str]:
+        """Settings that were given but change nothing, in words."""
+        method, found = self.method, []
+        generator = method.generator
+        unused = {"batch", "noise_size", "hidden"} if generator.kind == "direct" else {"precondition"}
+        found += [
+            f"method.generator.{name} has no effect on a '{generator.kind}' generator"
+            for name in sorted(unused & generator.model_fields_set)
+        ]
+        for name, needed, key in (("tail_start", "tail", "average"), ("ema_decay", "ema", "average"), ("final_rate", "cosine", "schedule")):
+            if name in method.model_fields_set and getattr(method, key) != needed:
+                found.append(f"method.{name} has no effect while method.{key} is '{getattr(method, key)}', not '{needed}'")
+        return found
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> Runcard:
+        if self.method.rates != "on":
+            return self
+        match self.problem:
+            case Proxy1DSection(rates=False):
+                raise ValueError("'method.rates: on' and 'problem.rates: false' contradict one another; change one of the two")
+            case Proxy2DSection(luminosity=None):
+                raise ValueError(
+                    "'method.rates: on' needs expected numbers of events, but 'problem.luminosity' is null; give one, or set rates to 'off'"
+                )
+        return self

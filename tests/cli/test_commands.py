@@ -1,0 +1,256 @@
+"""The command line as a user meets it: what is printed, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from unscatter.cli.app import app
+from unscatter.cli.codes import EPILOG, ExitCode
+from unscatter.events import read_events
+from unscatter.pipeline import Problem
+from unscatter.problems import proxy2d
+from unscatter.runs import RunDirectory
+
+CARD = """
+problem: {name: proxy2d, nodes: 17}
+events: {simulate: {num_events: 500}}
+method: {num_events: 64, discriminator: {hidden: [8]}}
+solve: {steps: 6, max_rounds: 1, log_every: 2, held_out: 0.0}
+"""
+COMMANDS = ("problems", "simulate", "check", "solve", "resume", "report", "compare", "schema")
+
+
+def call(*arguments: str, width: int = 60) -> Result:
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": str(width), "TERM": "dumb", "NO_COLOR": "1"}, prog_name="unscatter")
+
+
+def longest_line(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "card.yaml"
+    path.write_text(CARD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    directory = tmp_path_factory.mktemp("finished")
+    (directory / "card.yaml").write_text(CARD)
+    return directory / "fit", call("solve", str(directory / "card.yaml"), "--run", str(directory / "fit"))
+
+
+def test_help_names_every_command_and_every_exit_code() -> None:
+    result = call("--help")
+    assert result.exit_code == 0
+    assert longest_line(result.stdout) <= 60
+    for command in COMMANDS:
+        assert f"│ {command} " in result.stdout
+    words = " ".join(result.stdout.split())
+    assert " ".join(EPILOG.split()) in words
+    for code in ExitCode:
+        assert re.search(rf"\b{int(code)}\b", EPILOG)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_that_fits_into_a_narrow_terminal(command: str) -> None:
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert f"Usage: unscatter {command}" in result.stdout
+    assert longest_line(result.stdout) <= 60
+
+
+def test_version_is_that_of_the_package() -> None:
+    from importlib.metadata import version
+
+    assert call("--version").stdout == f"unscatter {version('unscatter')}\n"
+
+
+def test_problems_are_listed_with_parameters_and_channels() -> None:
+    result = call("problems")
+    assert result.exit_code == 0
+    assert longest_line(result.stdout) <= 60
+    words = " ".join(result.stdout.split())
+    assert "proxy1d toy parton densities" in words
+    assert "channels proton, neutron" in words
+    assert "p0 in [-0.5, 1], p1 in [2.75, 4]" in words
+
+
+def test_solve_writes_run_and_report_and_prints_the_parameters(finished: tuple[Path, Result]) -> None:
+    path, result = finished
+    assert result.exit_code in (ExitCode.FINE, ExitCode.NOT_GOOD_ENOUGH), result.output
+    assert RunDirectory.open(path).read_result("summary")["converged"] == (result.exit_code == 0)
+    assert (path / "report.html").stat().st_size > 10_000
+    rows = [line.split() for line in result.stdout.splitlines() if line.strip().startswith("p")]
+    assert [row[0] for row in rows[:6]] == ["parameter", "p0", "p1", "p2", "p3", "p4"]
+    assert [row[3] for row in rows[1:6]] == ["0.5", "3", "0.3", "4", "0.75"]
+    assert f"report  {path}/report.html" in result.stdout
+    assert "step 6/6" in result.stderr, "progress goes where it does not disturb a pipe"
+    assert longest_line(result.stdout.split("run  ")[0]) <= 60
+
+
+def test_run_directory_of_a_runcard_is_named_after_it_below_the_working_directory(card: Path, tmp_path: Path) -> None:
+    result = call("solve", str(card), "--quiet", "--set", "solve.diagnose=false", "--set", "solve.steps=2")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert RunDirectory.open(tmp_path / "runs" / "card").read_metrics()[-1]["step"] == 2
+
+
+def test_existing_run_is_not_written_over(finished: tuple[Path, Result]) -> None:
+    path, _ = finished
+    before = (path / "result" / "parameters.json").read_bytes()
+    result = call("solve", str(path.parent / "card.yaml"), "--run", str(path))
+    assert result.exit_code == ExitCode.BAD_INPUT
+    assert f"Error: '{path}' holds a run already, and nothing is written over." in result.stderr
+    assert f"for instance '{path}-2'" in result.stderr
+    assert (path / "result" / "parameters.json").read_bytes() == before
+
+
+def test_finished_run_is_not_resumed(finished: tuple[Path, Result]) -> None:
+    result = call("resume", str(finished[0]))
+    assert result.exit_code == ExitCode.BAD_INPUT
+    assert "there is nothing to resume" in result.stderr
+
+
+def test_report_and_comparison_are_written_again(finished: tuple[Path, Result], tmp_path: Path) -> None:
+    path, _ = finished
+    (path / "report.html").unlink()
+    assert call("report", str(path)).stdout == f"{path}/report.html\n"
+    assert (path / "report.html").is_file()
+    result = call("compare", str(path), str(path), "--output", str(tmp_path / "both.html"))
+    assert result.exit_code == 0, result.output
+    assert "proxy2d" in result.stdout
+    assert (tmp_path / "both.html").is_file()
+
+
+def test_schema_is_json() -> None:
+    assert json.loads(call("schema").stdout)["title"] == "Runcard"
+
+
+def test_simulated_events_are_those_of_python_and_never_written_over(tmp_path: Path) -> None:
+    output = tmp_path / "data.csv"
+    arguments = ("simulate", "proxy2d", "--events", "50", "--seed", "4", "-p", "p3=4.2", "--set", "problem.nodes=17", "-o", str(output))
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    assert f"{output}: 50 events, columns x, y" in result.stdout
+    expected = proxy2d(nodes=17).simulate((0.5, 3.0, 0.3, 4.2, 0.75), num_events=50, seed=4)["events"]
+    assert torch.equal(read_events(output, dtype=torch.float64).values, expected.values)
+    before = output.read_bytes()
+    result = call(*arguments)
+    assert result.exit_code == ExitCode.BAD_INPUT
+    assert f"'{output}' exists already and is not written over" in result.stderr
+    assert output.read_bytes() == before
+
+
+def test_each_channel_gets_a_file_and_poisson_many_events(tmp_path: Path) -> None:
+    result = call(
+        "simulate",
+        "proxy1d",
+        "--set",
+        "problem.nodes=17",
+        "--set",
+        "problem.num_events=900",
+        "--format",
+        "npy",
+        "-o",
+        str(tmp_path / "data"),
+    )
+    assert result.exit_code == 0, result.output
+    counts = [read_events(tmp_path / "data" / f"{channel}.npy").num_events for channel in ("proton", "neutron")]
+    assert counts[0] != counts[1]
+    assert all(750 < count < 1050 for count in counts)
+    assert f"events:\n  proton: {tmp_path}/data/proton.npy\n  neutron: {tmp_path}/data/neutron.npy" in result.stdout
+
+
+def test_simulation_follows_a_runcard(card: Path, tmp_path: Path) -> None:
+    result = call("simulate", str(card), "-o", str(tmp_path / "data"))
+    assert result.exit_code == 0, result.output
+    assert read_events(tmp_path / "data" / "events.parquet").num_events == 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["simulate", "proxy2d", "-o", "out"],
+            "problem 'proxy2d' has no luminosity, so the number of events must be given: --events 100000.",
+        ),
+        (["simulate", "proxy3d", "-o", "out"], "there is no problem and no runcard 'proxy3d'. Did you mean 'proxy2d'?"),
+        (["simulate", "proxy1d", "-o", "out.csv"], "each gets a file of its own: give a directory, --output out."),
+        (
+            ["simulate", "proxy2d", "-n", "5", "-o", "out.csv", "--format", "npy"],
+            "'--output out.csv' and '--format npy' contradict one another",
+        ),
+        (["simulate", "proxy2d", "-n", "5", "-o", "card.yaml"], "'card.yaml' is a file, not a directory"),
+        (["simulate", "proxy2d", "-n", "5", "-o", "out", "-p", "p0"], "'--parameters': 'p0' is not name=number"),
+        (["simulate", "proxy2d", "-n", "5", "-o", "out", "-p", "p9=1"], "'p9' is not a parameter of problem 'proxy2d'"),
+        (["simulate", "proxy2d", "-n", "5", "-o", "out", "-p", "p0=99"], "p0"),
+        (["solve", "proxy2d"], "'proxy2d' is a built-in problem, but a fit needs a runcard."),
+        (["solve", "crad.yaml"], "there is no 'crad.yaml'"),
+        (["solve", "card.yaml", "--set", "solve.stps=3"], "solve.stps (--set): unknown key. Did you mean 'steps'?"),
+        (["solve", "card.yaml", "--set", "method.rates=on"], "'method.rates: on' needs expected numbers of events"),
+        (["solve", "card.yaml", "--set", "events={events: nothing.parquet}"], "nothing.parquet'"),
+        (["solve", "card.yaml", "--run", "."], " is not empty. Choose another one, for instance"),
+        (["check", "card.yaml", "--set", "problem.nodes=1"], "problem.nodes (--set): must be at least 2, got 1."),
+        (["resume", "nothing"], "there is no 'nothing'"),
+        (["report", "."], "'.' is not a run directory: it has no run.json."),
+        (["compare", "nothing"], "there is no 'nothing'"),
+    ],
+)
+def test_bad_input_is_one_message_without_traceback_and_leaves_nothing(
+    card: Path, tmp_path: Path, arguments: Sequence[str], message: str
+) -> None:
+    result = call(*arguments)
+    assert result.exit_code == ExitCode.BAD_INPUT
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert [file.name for file in tmp_path.iterdir()] == ["card.yaml"]
+
+
+@pytest.mark.parametrize("arguments", [["solv", "card.yaml"], ["solve"], ["solve", "card.yaml", "--runn", "x"], ["simulate", "proxy2d"]])
+def test_wrong_usage_has_the_exit_code_of_bad_input(card: Path, arguments: Sequence[str]) -> None:
+    result = call(*arguments)
+    assert result.exit_code == ExitCode.BAD_INPUT
+    assert "Usage: unscatter" in result.stderr
+
+
+def test_debug_shows_the_traceback(card: Path) -> None:
+    result = call("--debug", "solve", "nothing.yaml")
+    assert type(result.exception).__name__ == "SettingsError"
+
+
+def test_brackets_in_messages_are_text(card: Path) -> None:
+    result = call("solve", "card.yaml", "--set", "run.path=[bold]")
+    assert '"bold"]' in result.stderr
+
+
+def test_check_says_what_it_found_and_its_exit_code(card: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = call("check", str(card))
+    assert result.exit_code == 0, result.output
+    assert "events 'events': 500, columns x, y" in result.stdout
+
+    class Bad:
+        ok = False
+
+        def lines(self) -> list[str]:
+            return ["p0 has no gradient"]
+
+    monkeypatch.setattr(Problem, "check", lambda self: Bad())
+    result = call("check", "proxy2d", "--set", "problem.nodes=17")
+    assert (result.exit_code, result.stdout) == (ExitCode.NOT_GOOD_ENOUGH, "p0 has no gradient\n")
+
+
+def test_setting_without_effect_is_a_warning(card: Path) -> None:
+    result = call("check", str(card), "--set", "method.generator.batch=8")
+    assert "Warning: method.generator.batch has no effect on a 'direct' generator." in result.stderr
