@@ -103,6 +103,6 @@ def _newton(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         while not bool(loss(p - step) <= loss(p)) and float(step.abs().max()) > 1e-12:
             step = step / 2
         p = p - step
-        if float((step @ hessian @ step)) < 1e-12:
+        if float(step @ hessian @ step) < 1e-12:
             break
     return p

@@ -3,8 +3,8 @@
     python benchmarks/fit_quality.py                       # proxy2d and proxy1d with rates, 40 data sets each
     python benchmarks/fit_quality.py --problem proxy2d --generator network --data-sets 10
 
-Each data set is drawn from the exact density (not from the grid that the fit samples from).  The fits run as replicas of one batch; the wall
-clock of a single fit is measured on its own.  Maximum likelihood on the same data stands beside them.
+Each data set is drawn from the exact density (not from the grid that the fit samples from).  The fits run as replicas of one
+batch; the wall clock of a single fit is measured on its own.  Maximum likelihood on the same data stands beside them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def report(name: str, args: argparse.Namespace, settings: GanSettings) -> None:
     counts = source.counts.mean(0)
     sigma = cramer_rao(problem, truth, counts, rates=name == "proxy1d").sigma
     estimate, seconds = fit(problem, source, settings, args.steps)
-    print(f"\n{name}, generator {settings.generator.kind}, {args.data_sets} data sets of {args.events} events per channel, {args.steps} steps")
+    print(
+        f"\n{name}, generator {settings.generator.kind}, {args.data_sets} data sets of {args.events} events per channel, {args.steps} steps"
+    )
     for label, values in (("adversarial fit", estimate), ("maximum likelihood", likelihood)):
         result = rms_pull((values - truth) / sigma)
         each = " ".join(f"{v:.2f}" for v in result.per_parameter)

@@ -3,8 +3,8 @@
     python benchmarks/training_step.py                 # 1 and 2 threads
     python benchmarks/training_step.py --threads 1 --repeats 30
 
-Printed are our defaults, the same with ten replicas in one batch, and a step with the sizes of the published recipe: a noise-fed generator of four
-hidden layers of 128, 1,024 parameter sets of 100 events each, and a discriminator of the same size without penalty.
+Printed are our defaults, the same with ten replicas in one batch, and a step with the sizes of the published recipe: a noise-fed
+generator of four hidden layers of 128, 1,024 parameter sets of 100 events each, and a discriminator of that size without penalty.
 """
 
 from __future__ import annotations
@@ -58,9 +58,13 @@ def main() -> None:
     for threads in args.threads:
         torch.set_num_threads(threads)
         for label, settings, replicas, nodes in cases:
-            seconds = time_steps(settings, replicas=replicas, nodes=nodes, repeats=args.repeats if replicas == 1 else max(5, args.repeats // 4))
+            seconds = time_steps(
+                settings, replicas=replicas, nodes=nodes, repeats=args.repeats if replicas == 1 else max(5, args.repeats // 4)
+            )
             median = statistics.median(seconds)
-            row = f"{1e3 * min(seconds):16.1f} {1e3 * median:7.1f} {1e3 * max(seconds):7.1f} {replicas * settings.num_events / median:16,.0f}"
+            row = (
+                f"{1e3 * min(seconds):16.1f} {1e3 * median:7.1f} {1e3 * max(seconds):7.1f} {replicas * settings.num_events / median:16,.0f}"
+            )
             print(f"{label:<34} {threads:>7} {row}", flush=True)
 
 

@@ -34,7 +34,7 @@ def test_replica_with_a_bad_gradient_stays_and_the_others_move(bad: float) -> No
     assert torch.equal(new_weights[0], weights[0])
     assert bool((new_weights[1] < 1).all())
     assert torch.equal(new_state.square[0], state.square[0])
-    assert new_state.count.tolist() == [[0.0], [1.0]]
+    assert new_state.num_steps.tolist() == [[0.0], [1.0]]
 
 
 def test_step_leaves_its_arguments_alone() -> None:

@@ -28,7 +28,9 @@ def decay_problem(luminosity: tuple[float, ...] | None = None) -> Problem:
     return Problem("decay", space, Pipeline(theory), truth=(1.0, 1.0))
 
 
-def run(problem: Problem, source: InMemoryEvents | StackedEvents, settings: GanSettings, num_steps: int, seed: int = 3) -> tuple[Gan, GanState]:
+def run(
+    problem: Problem, source: InMemoryEvents | StackedEvents, settings: GanSettings, num_steps: int, seed: int = 3
+) -> tuple[Gan, GanState]:
     gan = Gan(settings)
     state = gan.init(problem, source, RandomStream(seed), num_steps=num_steps)
     for _ in range(num_steps):
@@ -36,9 +38,9 @@ def run(problem: Problem, source: InMemoryEvents | StackedEvents, settings: GanS
     return gan, state
 
 
-def source_of(problem: Problem, num_events: int = 2000, **options: int) -> InMemoryEvents:
+def source_of(problem: Problem, num_events: int = 2000, replicas: int = 1) -> InMemoryEvents:
     events = problem.simulate(num_events=num_events, seed=1)
-    return InMemoryEvents({c: Events(e.values.float(), e.columns) for c, e in events.items()}, **options)
+    return InMemoryEvents({c: Events(e.values.float(), e.columns) for c, e in events.items()}, replicas=replicas)
 
 
 def same(a: GanState, b: GanState) -> bool:

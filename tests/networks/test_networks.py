@@ -15,7 +15,7 @@ def test_replica_linear_equals_one_linear_layer_per_replica() -> None:
 
 def test_initial_weights_depend_on_the_generator_alone() -> None:
     def weights() -> torch.Tensor:
-        return ReplicaMlp(2, (3, 8, 1), generator=torch.Generator().manual_seed(5))[0].weight
+        return next(ReplicaMlp(2, (3, 8, 1), generator=torch.Generator().manual_seed(5)).parameters()).detach()
 
     first = weights()
     torch.manual_seed(99)

@@ -44,7 +44,7 @@ def test_wrong_shape_is_refused_with_both_shapes(shape: tuple[int, ...]) -> None
 
 def test_function_that_returns_no_tensor_is_refused() -> None:
     with pytest.raises(TheoryError, match="got float"):
-        FunctionTheory(lambda p, t: 1.0, GRID, (1,))(torch.ones(1, 1))
+        FunctionTheory(lambda p, t: 1.0, GRID, (1,))(torch.ones(1, 1))  # pyright: ignore[reportArgumentType]
 
 
 def test_luminosity_needs_one_value_per_channel() -> None:

@@ -35,7 +35,7 @@ class Density:
         if tuple(self.values.shape[-len(wanted) :]) != wanted:
             raise ShapeError(
                 f"'values' must end in [channel, *nodes] = {list(wanted)}, got the shape {tuple(self.values.shape)}.\n"
-                f"The channels are {list(self.channels)} and the grid has the axes {dict(zip(self.grid.names, self.grid.shape, strict=True))}."
+                f"The channels are {list(self.channels)}; the grid has the axes {dict(zip(self.grid.names, self.grid.shape, strict=True))}."
             )
         if self.expected_counts is not None and self.expected_counts.shape != self.batch_shape + (len(self.channels),):
             raise ShapeError(

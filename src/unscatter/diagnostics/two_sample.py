@@ -89,8 +89,7 @@ def two_sample_test(
     Args:
         measured: held-out measured events that no fit has seen, ``[n, columns]``, weights allowed.
         synthetic: fresh synthetic events, ``[m, columns]``, weights allowed.
-        training: other measured events, ``[k, columns]``, on which the discriminator is trained, so that all of ``measured`` judges; the fit
-            may have seen them.
+        training: other measured events, ``[k, columns]``, to train on, so that all of ``measured`` judges; the fit may have seen them.
         seed: splits, initial weights and batches.
         level: p-value below which the samples count as different.
         hidden: columns of the hidden layers.
@@ -121,9 +120,9 @@ def two_sample_test(
         _check(training, synthetic, judged, level)
         pairs = [(training.select(measured.columns), measured), synthetic_pair]
     scores = _NormalScores.fit(torch.cat([train.values for train, _ in pairs]))
-    training = [_Sample(scores(train.values), train.weights_or_ones()) for train, _ in pairs]
+    learning = [_Sample(scores(train.values), train.weights_or_ones()) for train, _ in pairs]
     judging = [_Sample(scores(test.values), test.weights_or_ones()) for _, test in pairs]
-    score = _train(training[0], training[1], stream, tuple(hidden), num_steps, batch)
+    score = _train(learning[0], learning[1], stream, tuple(hidden), num_steps, batch)
     with torch.no_grad():
         verdicts = [score(sample.features).double() for sample in judging]
     return _judge(verdicts[0], verdicts[1], judging[0].weights.double(), judging[1].weights.double(), level)

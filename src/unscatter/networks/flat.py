@@ -38,7 +38,8 @@ class FlatModule:
         for name, parameter in self.module.named_parameters():
             if parameter.ndim == 0 or parameter.shape[0] % self.num_replicas:
                 raise ShapeError(
-                    f"parameter '{name}' has the shape {tuple(parameter.shape)}, whose first axis is not a multiple of {self.num_replicas} replicas.\n"
+                    f"parameter '{name}' has the shape {tuple(parameter.shape)}, "
+                    f"whose first axis is not a multiple of {self.num_replicas} replicas.\n"
                     "Give every parameter the replica axis first, or wrap the module: Replicated([module_0, module_1, ...])."
                 )
 

@@ -16,6 +16,7 @@ class Generator(nn.Module):
     Every parameter tensor has the replica axis first.  A generator without noise proposes one point per replica, whatever the batch.
     """
 
+    #: Columns of the noise.
     noise_size: int
 
     def forward(self, noise: Tensor) -> Tensor:

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from unscatter.errors import SettingsError
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh, "leaky-relu": nn.LeakyReLU, "softplus": nn.Softplus}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "leaky-relu": nn.LeakyReLU,
+    "softplus": nn.Softplus,
+}
 
 
 class ReplicaLinear(nn.Module):

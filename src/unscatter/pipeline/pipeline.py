@@ -55,12 +55,7 @@ class Pipeline:
     sampler: Sampler = field(default_factory=Rosenblatt)
 
     def draw_noise(
-        self,
-        batch_shape: tuple[int, ...],
-        num_events: int,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
+        self, batch_shape: tuple[int, ...], num_events: int, *, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32
     ) -> PipelineNoise:
         """Draw the random numbers of one pass of ``num_events`` events per parameter set and channel, on the generator's device."""
         device = "cpu" if generator is None else generator.device

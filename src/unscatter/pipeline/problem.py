@@ -63,7 +63,8 @@ class Problem:
             )
         if set(self.space.nuisances) != set(self.pipeline.detector.nuisances):
             raise SettingsError(
-                f"the detector has the nuisances {list(self.pipeline.detector.nuisances)}, but the space has {list(self.space.nuisances)}.\n"
+                f"the detector has the nuisances {list(self.pipeline.detector.nuisances)}, "
+                f"but the space has {list(self.space.nuisances)}.\n"
                 "Give each one a range: ParameterSpace.from_ranges({...}, nuisances={'name': (low, high)})."
             )
         for label, values in (("truth", self.truth), ("start", self.start)):
@@ -100,7 +101,9 @@ class Problem:
         synthetic = self.pipeline(self.space.physics_params(parameters), noise, self.space.nuisance_values(parameters))
         return replace(synthetic, events=synthetic.events.select(self.observables))
 
-    def parameters_or_truth(self, parameters: Sequence[float] | Mapping[str, float] | Tensor | None, dtype: torch.dtype = torch.float64) -> Tensor:
+    def parameters_or_truth(
+        self, parameters: Sequence[float] | Mapping[str, float] | Tensor | None, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
         """Parameters ``[size]`` as a tensor; the truth when None.
 
         Raises:
@@ -108,7 +111,9 @@ class Problem:
         """
         if parameters is None:
             if self.truth is None:
-                raise ParameterError(f"problem '{self.name}' has no known truth: give the parameters, one each for {list(self.space.names)}.")
+                raise ParameterError(
+                    f"problem '{self.name}' has no known truth: give the parameters, one each for {list(self.space.names)}."
+                )
             parameters = self.truth
         if isinstance(parameters, Mapping):
             unknown = set(parameters) - set(self.space.names)
@@ -118,7 +123,9 @@ class Problem:
             parameters = [parameters[name] for name in self.space.names]
         values = torch.as_tensor(parameters, dtype=dtype)
         if values.shape != (self.space.size,):
-            raise ParameterError(f"parameters must be {self.space.size} numbers for {list(self.space.names)}, got the shape {tuple(values.shape)}.")
+            raise ParameterError(
+                f"parameters must be {self.space.size} numbers for {list(self.space.names)}, got the shape {tuple(values.shape)}."
+            )
         return values
 
     def simulate(
@@ -150,7 +157,7 @@ class Problem:
         return {channel: simulation.channel(index, wanted[channel]) for index, channel in enumerate(self.channels)}
 
     def check(self, *, num_events: int = 2048, seed: int = 0) -> CheckReport:
-        """Try the problem out: shapes, finite values, gradients that reach every parameter, speed; see :func:`unscatter.pipeline.check.check`."""
+        """Try the problem out, see :func:`unscatter.pipeline.check.check`: shapes, finite values, gradients, speed."""
         return check_problem(self, num_events=num_events, seed=seed)
 
     def _check_inside(self, values: Tensor) -> None:
@@ -192,14 +199,17 @@ class _Simulation:
             block += 1
             if found == 0 and block == 10:
                 raise SettingsError(
-                    f"the detector recorded none of {block * 1000} or more events in channel '{self.problem.channels[index]}': check cuts and efficiency."
+                    f"the detector recorded none of {block * 1000} or more events in channel '{self.problem.channels[index]}'.\n"
+                    "Look at its cuts and efficiencies with problem.check()."
                 )
         columns = self.problem.observables
         return Events(torch.cat(parts) if parts else torch.empty(0, len(columns), dtype=torch.float64), columns)
 
     def _block(self, index: int, block: int, num_events: int) -> Events:
         synthetic = self._pass(f"{self.problem.channels[index]}/{block}", num_events)
-        uniforms = torch.rand(synthetic.events.values.shape[:-1], generator=self.stream.generator("keep", index, block), dtype=torch.float64)
+        uniforms = torch.rand(
+            synthetic.events.values.shape[:-1], generator=self.stream.generator("keep", index, block), dtype=torch.float64
+        )
         kept = unweight(synthetic.events, uniforms)[index]
         # Samplers may return events in order of the first observable, and backgrounds come last: a cut-off list must not keep that order.
         order = torch.randperm(kept.num_events, generator=self.stream.generator("order", index, block))

@@ -49,7 +49,9 @@ class ParameterSpace:
             )
 
     @classmethod
-    def from_ranges(cls, ranges: Mapping[str, tuple[float, float]], *, nuisances: Mapping[str, tuple[float, float]] | None = None) -> ParameterSpace:
+    def from_ranges(
+        cls, ranges: Mapping[str, tuple[float, float]], *, nuisances: Mapping[str, tuple[float, float]] | None = None
+    ) -> ParameterSpace:
         """Build a box from ``{name: (low, high)}``; bounds may be infinite, and nuisances belong to the detector.
 
         Raises:

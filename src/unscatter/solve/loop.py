@@ -126,7 +126,9 @@ def _judged(job: _Job, state: Any) -> Verdict:
     return judge(job.problem, job.method.result(state), job.training, job.held_out, job.settings, last=last)
 
 
-def _prepare(problem: Problem, events: Mapping[str, Events] | EventSource, method: Method[Any], settings: SolveSettings, observer: Observer) -> _Job:
+def _prepare(
+    problem: Problem, events: Mapping[str, Events] | EventSource, method: Method[Any], settings: SolveSettings, observer: Observer
+) -> _Job:
     source = as_source(problem, events, settings)
     if settings.held_out == 0:
         return _Job(problem, method, source, None, settings, observer)

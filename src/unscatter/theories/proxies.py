@@ -70,5 +70,5 @@ class Proxy2D:
     def __call__(self, physics_params: Tensor) -> Density:
         """Evaluate the density, ``[..., 5]`` to ``[..., 1, nx, ny]``."""
         grid = self.grid.to(physics_params.device, physics_params.dtype)
-        values = proxy2d_density(*grid.axes, physics_params).unsqueeze(-3)
+        values = proxy2d_density(grid.axes[0], grid.axes[1], physics_params).unsqueeze(-3)
         return Density(values, grid, self.channels, expected_counts(values, grid, self.luminosity))

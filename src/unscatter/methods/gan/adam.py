@@ -19,7 +19,7 @@ class AdamState(NamedTuple):
     """First moment, ``[replica, parameters]``."""
     square: Tensor
     """Second moment, ``[replica, parameters]``."""
-    count: Tensor
+    num_steps: Tensor
     """Accepted steps, ``[replica, 1]``."""
 
 
@@ -56,19 +56,19 @@ def adam_step(
     finite = torch.isfinite(gradient).all(-1, keepdim=True)
     gradient = torch.where(finite, gradient, 0.0)
     gradient = _clip(state, gradient, clip_norm, beta2)
-    count = state.count + 1
+    num_steps = state.num_steps + 1
     mean = beta1 * state.mean + (1 - beta1) * gradient
     square = beta2 * state.square + (1 - beta2) * gradient.square()
-    update = (mean / (1 - beta1**count)) / ((square / (1 - beta2**count)).sqrt() + 1e-8)
+    update = (mean / (1 - beta1**num_steps)) / ((square / (1 - beta2**num_steps)).sqrt() + 1e-8)
     moments = AdamState(
-        torch.where(finite, mean, state.mean), torch.where(finite, square, state.square), torch.where(finite, count, state.count)
+        torch.where(finite, mean, state.mean), torch.where(finite, square, state.square), torch.where(finite, num_steps, state.num_steps)
     )
     return moments, torch.where(finite, weights - learning_rate * update, weights), ~finite.squeeze(-1)
 
 
 def _clip(state: AdamState, gradient: Tensor, clip_norm: float, beta2: float) -> Tensor:
-    typical = (state.square.sum(-1, keepdim=True) / (1 - beta2 ** state.count.clamp_min(1))).sqrt()
+    typical = (state.square.sum(-1, keepdim=True) / (1 - beta2 ** state.num_steps.clamp_min(1))).sqrt()
     norm = gradient.norm(dim=-1, keepdim=True)
     # Before the first step there is no typical norm to compare with.
-    limit = torch.where(state.count > 0, clip_norm * typical, norm)
+    limit = torch.where(state.num_steps > 0, clip_norm * typical, norm)
     return gradient * (limit / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)

@@ -98,7 +98,9 @@ def _start_parameters(problem: Problem) -> Tensor:
 
 def _check_events(problem: Problem, events: EventSource) -> None:
     if events.channels != problem.channels:
-        raise SettingsError(f"problem '{problem.name}' has the channels {list(problem.channels)}, but the events have {list(events.channels)}.")
+        raise SettingsError(
+            f"problem '{problem.name}' has the channels {list(problem.channels)}, but the events have {list(events.channels)}."
+        )
     missing = [name for name in problem.observables if name not in events.columns]
     if missing:
         raise SettingsError(f"problem '{problem.name}' compares the columns {list(problem.observables)}, but the events lack {missing}.")

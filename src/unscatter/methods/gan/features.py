@@ -49,7 +49,7 @@ class Features:
 
     @property
     def num_features(self) -> int:
-        """Columns of :math:`\\phi`."""
+        r"""Columns of :math:`\phi`."""
         return self.mean.shape[-1]
 
     def __call__(self, events: Events) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unscatter.arrays import Events, RandomStream
+from unscatter.arrays import RandomStream
 from unscatter.events import EventSource
 from unscatter.exchange import Exchange
 from unscatter.methods.gan import steps

@@ -80,7 +80,9 @@ class GanState:
         discriminator = static.discriminator.initial().to(static.device)
         tail = torch.zeros(2, *generator.shape, dtype=torch.float64, device=static.device)
         skipped = torch.zeros(2, len(generator), dtype=torch.long, device=static.device)
-        return cls(static, 0, Player.start(generator), Player.start(discriminator), generator, tail, torch.zeros(2, dtype=torch.long), skipped)
+        return cls(
+            static, 0, Player.start(generator), Player.start(discriminator), generator, tail, torch.zeros(2, dtype=torch.long), skipped
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""
@@ -102,7 +104,8 @@ class GanState:
                 raise CheckpointError(f"the checkpoint has no tensor '{name}'; it holds {sorted(tensors)}.")
             if tensors[name].shape != own.shape:
                 raise CheckpointError(
-                    f"tensor '{name}' of the checkpoint has the shape {tuple(tensors[name].shape)}, but these settings need {tuple(own.shape)}.\n"
+                    f"tensor '{name}' of the checkpoint has the shape {tuple(tensors[name].shape)}, "
+                    f"but these settings need {tuple(own.shape)}.\n"
                     "Resume with the networks and the number of replicas that the run was started with."
                 )
 

@@ -16,6 +16,7 @@ from unscatter.methods.gan.losses import LOSSES, poisson_loss, unit_penalty, zer
 from unscatter.methods.gan.settings import DiscriminatorSettings, GanSettings, GeneratorSettings
 from unscatter.methods.gan.state import GanState, GanStatic, Player
 from unscatter.methods.protocol import Metrics
+from unscatter.networks import Generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,9 @@ def synthetic_side(state: GanState, settings: GanSettings, weights: Tensor, key:
 
 def normal_noise(static: GanStatic, batch: int, random: torch.Generator) -> Tensor:
     """Noise for the generator, ``[replica, batch, noise_size]``; a batch of one where it takes none."""
-    noise_size = static.generator.module.noise_size
+    module = static.generator.module
+    assert isinstance(module, Generator)
+    noise_size = module.noise_size
     batch = batch if noise_size else 1
     return torch.randn(static.generator.num_replicas, batch, noise_size, generator=random, device=static.device)
 
@@ -145,12 +148,7 @@ def discriminator_loss(
 
 
 def generator_loss(
-    static: GanStatic,
-    settings: GanSettings,
-    discriminator_weights: Tensor,
-    measured: Side,
-    synthetic: Side,
-    expected_counts: Tensor | None,
+    static: GanStatic, settings: GanSettings, discriminator_weights: Tensor, measured: Side, synthetic: Side, expected_counts: Tensor | None
 ) -> tuple[Tensor, Metrics]:
     """Loss per replica, ``[replica]``, with the rate term."""
     loss = LOSSES[settings.loss]
@@ -206,7 +204,9 @@ def _stepped(player: Player, gradient: Tensor, chosen: GeneratorSettings | Discr
 
 def _mixing(static: GanStatic, step: int, k: int) -> Callable[[Tensor], Tensor]:
     """Uniform numbers of the shape of a tensor, for points between measured and synthetic events."""
-    return lambda like: torch.rand(like.shape, generator=static.rng.generator("mixing", step, k, device=static.device), device=static.device)
+    return lambda like: torch.rand(
+        like.shape, generator=static.rng.generator("mixing", step, k, device=static.device), device=static.device
+    )
 
 
 def _flat_penalty(static: GanStatic, weights: Tensor, measured: Side, synthetic: Side) -> Tensor:
