@@ -1,11 +1,13 @@
 """Adam on flat vectors against torch.optim, and what it does with bad gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from unscatter.methods.gan.adam import adam_init, adam_step
 
-OPTIONS = {"learning_rate": 0.05, "beta1": 0.5, "beta2": 0.99, "clip_norm": 1e9}
+OPTIONS: Any = {"learning_rate": 0.05, "beta1": 0.5, "beta2": 0.99, "clip_norm": 1e9}
 
 
 def test_equals_torch_adam() -> None:
@@ -43,6 +45,23 @@ def test_step_leaves_its_arguments_alone() -> None:
     adam_step(state, weights, torch.ones(1, 3), **OPTIONS)
     assert torch.equal(weights, torch.ones(1, 3))
     assert not bool(state.mean.any())
+
+
+def test_shared_scale_keeps_the_direction_of_the_gradient() -> None:
+    """Equally steep directions share one scale, so a null direction is not walked along on its rounding errors."""
+    weights = torch.zeros(2, 3)
+    gradient = torch.tensor([[3.0, 4.0, 1e-9], [0.0, 0.1, 0.0]])
+    _, moved, _ = adam_step(adam_init(weights), weights, gradient, **OPTIONS, shared_scale=True)
+    torch.testing.assert_close(moved[0] / moved[0].norm(), -gradient[0] / 5)
+    torch.testing.assert_close(moved.norm(dim=-1), torch.full((2,), 0.05 * 3**0.5), rtol=1e-4, atol=0)
+
+
+def test_player_whose_first_gradient_is_zero_moves_at_the_next() -> None:
+    weights = torch.zeros(1, 3)
+    state, weights, _ = adam_step(adam_init(weights), weights, torch.zeros(1, 3), **OPTIONS)
+    _, moved, skipped = adam_step(state, weights, torch.ones(1, 3), **OPTIONS)
+    assert bool((moved < 0).all())
+    assert not bool(skipped.any())
 
 
 def test_outlier_gradient_is_scaled_to_the_limit() -> None:

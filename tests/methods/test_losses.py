@@ -97,9 +97,9 @@ def test_zero_centred_penalty_is_half_the_weighted_mean_square() -> None:
 
 
 def test_unit_penalty_vanishes_on_unit_slopes_and_is_finite_at_zero() -> None:
-    torch.testing.assert_close(unit_penalty(torch.tensor([[[[0.6, 0.8]]]])), torch.tensor([[0.0]]))
+    torch.testing.assert_close(unit_penalty(torch.tensor([[[[0.6, 0.8]]]]), torch.ones(1, 1, 1)), torch.tensor([[0.0]]))
     zero = torch.zeros(1, 1, 1, 2, requires_grad=True)
-    unit_penalty(zero).sum().backward()
+    unit_penalty(zero, torch.ones(1, 1, 1)).sum().backward()
     assert zero.grad is not None
     assert bool(zero.grad.isfinite().all())
 

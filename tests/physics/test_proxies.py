@@ -30,10 +30,17 @@ def test_proxy2d_norm_equals_quadrature() -> None:
     torch.testing.assert_close(numeric, proxy2d_norm(p), rtol=1e-5, atol=0)
 
 
-def test_proxy2d_norm_at_the_published_point() -> None:
+def test_norm_and_moments_of_proxy2d_at_a_known_point() -> None:
+    """At box coordinates (0.67, 0.20, 0.23, 0.67, 0.50), on [0.001, 0.999]^2: the numbers quoted for the benchmark density."""
     fraction = torch.tensor([0.67, 0.20, 0.23, 0.67, 0.50], dtype=torch_float)
     low, high = torch.tensor(PROXY2D_LOW, dtype=torch_float), torch.tensor(PROXY2D_HIGH, dtype=torch_float)
-    assert float(proxy2d_norm(low + (high - low) * fraction)) == pytest.approx(0.0112074, abs=1e-7)
+    s, w = fine_axis(3000)
+    x, w = 0.001 + 0.998 * s, 0.998 * w
+    density = proxy2d_density(x, x, low + (high - low) * fraction)
+    norm = w @ density @ w
+    assert float(norm) == pytest.approx(0.0112074, abs=1e-7)
+    assert float((w * x) @ density @ w / norm) == pytest.approx(0.27797, abs=1e-5)
+    assert float(w @ density @ (w * x) / norm) == pytest.approx(0.21065, abs=1e-5)
 
 
 def test_proxy1d_channels_are_charge_weighted_sums() -> None:

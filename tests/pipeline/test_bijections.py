@@ -34,11 +34,19 @@ def test_box_gradient_is_positive_and_elementwise(latent: torch.Tensor) -> None:
     assert torch.equal(jacobian, torch.diag(jacobian.diagonal()))
 
 
-def test_box_matches_logistic_and_softplus() -> None:
+def test_box_matches_its_formulas() -> None:
+    def softplus(x: float) -> float:
+        return math.log1p(math.exp(x))
+
     p = MIXED.forward(torch.tensor([0.5, 0.5, 0.5, 0.5], dtype=torch.float64))
-    logistic, softplus = 1 / (1 + math.exp(-0.5)), math.log1p(math.exp(0.5))
-    expected = [3 * logistic, -1 + softplus, 2 - math.log1p(math.exp(-0.5)), 0.5]
+    expected = [0.3 * (softplus(5.5) - softplus(-4.5)), -1 + softplus(0.5), 2 - softplus(-0.5), 0.5]
     torch.testing.assert_close(p, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_map_onto_an_interval_is_linear_over_most_of_it() -> None:
+    box = Box((2.0,), (7.0,))
+    latent = torch.linspace(-2.5, 2.5, 11, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(box.forward(latent), 4.5 + 0.5 * latent, rtol=0, atol=0.05)
 
 
 @given(st.lists(st.floats(-12, 12), min_size=3, max_size=3))

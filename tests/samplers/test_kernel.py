@@ -82,15 +82,3 @@ def test_six_dimensions_agree_with_pytorch_operations() -> None:
     torch.testing.assert_close(events(density.values, True), events(density.values, False), rtol=1e-11, atol=1e-11)
     gradients = [torch.func.grad(lambda v, c=c: events(v, c).square().mean())(density.values) for c in (True, False)]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-8, atol=1e-9)
-
-
-@needs_compiler
-def test_sums_over_many_float32_events_lose_no_digits() -> None:
-    # One cell, E[x] = (a + 2 b) / (3 (a + b)) of its length: dE/db = a / (3 (a + b)^2) = 1/12 at a = b = 1.
-    values = torch.tensor([[1.0, 1.0]], requires_grad=True)
-    density = Density(values, random_density(0, (2,)).grid, ("signal",))
-    events = Rosenblatt(compile=True, points="stratified").uniforms((1,), 400_000, 1, generator=torch.Generator().manual_seed(0))
-    mean = Rosenblatt(compile=True)(density, events).values.mean()
-    (gradient,) = torch.autograd.grad(mean, values)
-    length = density.grid.high[0] - density.grid.low[0]
-    torch.testing.assert_close(gradient / length, torch.tensor([[-1 / 12, 1 / 12]]), rtol=2e-5, atol=0)

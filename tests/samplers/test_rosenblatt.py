@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.samplers.densities import BOX_POINT, ENGINES, exact_moment, proxy2d, random_density, signal
 from unscatter.arrays import Density, Grid
 from unscatter.errors import DensityError, GridError, SettingsError, ShapeError
-from unscatter.samplers import Rosenblatt, Sampler, kernel, sample
+from unscatter.samplers import Rosenblatt, Sampler, eager, kernel, sample
 from unscatter.samplers.reference import reference_distribution, reference_sample
 
 # torch.func.jvp of torch 2.13 itself calls what torch 2.13 has deprecated.
@@ -273,6 +273,35 @@ def test_gradient_on_a_logarithmic_axis_is_the_closed_form(compile: bool) -> Non
 
 
 @engines
+def test_sums_over_many_float32_events_lose_no_digits(compile: bool) -> None:
+    # One cell of length 3, E[x] = (a + 2 b) / (a + b): dE/db = 3 a / (3 (a + b)^2) = 1/4 at a = b = 1.
+    values = torch.tensor([1.0, 1.0], requires_grad=True)
+    sampler = Rosenblatt(compile=compile, points="stratified")
+    uniforms = sampler.uniforms((1,), 400_000, 1, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad(sampler(signal(values, [0.0, 3.0]), uniforms).values.mean(), values)
+    torch.testing.assert_close(gradient, torch.tensor([-1 / 4, 1 / 4]), rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64])
+def test_pieces_of_the_events_give_what_all_of_them_give(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    density = random_density(12, (5, 4, 3))
+    values = torch.stack([density.values, density.values.square() + 0.1])
+    uniforms = torch.rand(2, 1, 45, 3, dtype=torch.float64)
+
+    def events(values: Tensor) -> Tensor:
+        return draw(Density(values, density.grid, density.channels), uniforms, False)
+
+    def everything() -> list[Tensor]:
+        direction = torch.linspace(-1, 1, values.numel(), dtype=torch.float64).view(values.shape)
+        gradient = torch.func.grad(lambda v: events(v).square().sum())(values)
+        return [*torch.func.jvp(events, (values,), (direction,)), gradient]
+
+    expected = everything()
+    monkeypatch.setattr(eager, "_PIECE", piece)
+    torch.testing.assert_close(everything(), expected, rtol=1e-10, atol=1e-11)
+
+
+@engines
 def test_scaling_a_density_moves_nothing(compile: bool) -> None:
     density = random_density(6, (5, 6))
     values = density.values.clone().requires_grad_()
@@ -292,6 +321,21 @@ def test_score_weights_are_one_and_events_carry_no_gradient() -> None:
     many = Rosenblatt(gradient="score")(Density(values, density.grid, density.channels), quasi_uniforms(2**14, 2))
     (gradient,) = torch.autograd.grad(many.weights_or_ones().mean(), values)
     assert float((gradient * values.detach()).abs().max()) < 2e-3
+
+
+@engines
+@pytest.mark.parametrize("axis", [torch.linspace(0, 1, 6), torch.logspace(-3, 0, 6)])
+def test_score_weights_may_be_batched(compile: bool, axis: Tensor) -> None:
+    batch = torch.stack([random_density(seed, (6, 6)).values for seed in (1, 2, 3)])
+    uniforms = quasi_uniforms(32, 2)
+
+    def mean(values: Tensor) -> Tensor:
+        events = Rosenblatt(compile=compile, gradient="score")(signal(values[0], axis.double(), axis.double()), uniforms)
+        return (events.values.sum(-1) * events.weights_or_ones()).mean()
+
+    expected = torch.stack([torch.func.grad(mean)(values) for values in batch])
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(mean))(batch), expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacfwd(mean))(batch), expected, rtol=1e-11, atol=1e-12)
 
 
 def test_second_derivatives_are_refused_not_wrong() -> None:
@@ -362,6 +406,19 @@ def test_events_never_enter_cells_without_mass(compile: bool) -> None:
     events = draw(signal(values, np.arange(11.0)), uniforms, compile)[0, :, 0]
     assert ((events >= 1) & (events <= 3) | (events >= 5) & (events <= 7)).all()
     assert float(((events > 1) & (events < 3)).double().mean()) == pytest.approx(1 / 3, abs=2e-3)
+
+
+@engines
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_largest_uniforms_stop_at_the_last_cell_with_mass_of_a_conditional(compile: bool, dtype: torch.dtype) -> None:
+    # Totals are interpolated between rows: rounding must not carry the event into the cells without mass that follow.
+    values = random_density(8, (6, 5, 7)).values[0].to(dtype)
+    values[..., 4:] = 0
+    uniforms = torch.rand(1, 4000, 3, dtype=dtype)
+    uniforms[..., 2] = 1
+    events = draw(signal(values, np.arange(6.0), np.geomspace(1, 9, 5), np.arange(7.0)), uniforms, compile)
+    assert float(events[..., 2].max()) <= 4
+    assert float(events[..., 2].min()) > 3.9
 
 
 # --- errors --------------------------------------------------------------------------------------------------------------------------

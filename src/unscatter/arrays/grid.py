@@ -98,10 +98,18 @@ class Grid:
         return values
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Grid:
-        """The same grid on another device or in another precision."""
-        moved = tuple(axis.to(device=device, dtype=dtype) for axis in self.axes)
-        unchanged = all(new is old for new, old in zip(moved, self.axes, strict=True))
-        return self if unchanged else Grid(moved, self.names)
+        """The same grid on another device or in another precision; the same object for the same arguments."""
+        # Theories ask at every step: without this memory each step would check and tabulate the axes anew.
+        key = (str(device), dtype)
+        if key not in self._moved:
+            moved = tuple(axis.to(device=device, dtype=dtype) for axis in self.axes)
+            unchanged = all(new is old for new, old in zip(moved, self.axes, strict=True))
+            self._moved[key] = self if unchanged else Grid(moved, self.names)
+        return self._moved[key]
+
+    @cached_property
+    def _moved(self) -> dict[tuple[str, torch.dtype | None], Grid]:
+        return {}
 
 
 def _trapezoid_weights(axis: Tensor) -> Tensor:

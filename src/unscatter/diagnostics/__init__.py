@@ -5,9 +5,10 @@ from unscatter.diagnostics.comparison import ComparedBin, chi_square, compare_co
 from unscatter.diagnostics.identifiability import Direction, describe_direction
 from unscatter.diagnostics.pulls import RmsPull, pulls, rms_pull
 from unscatter.diagnostics.settling import Settled, settled
-from unscatter.diagnostics.two_sample import TwoSampleResult, area_under_curve, combined_p_value, two_sample_test
+from unscatter.diagnostics.two_sample import MIN_EVENTS, TwoSampleResult, area_under_curve, combined_p_value, two_sample_test
 
 __all__ = [
+    "MIN_EVENTS",
     "ComparedBin",
     "CramerRao",
     "Direction",

@@ -18,7 +18,8 @@ from unscatter.errors import EventsError, SettingsError
 from unscatter.methods.gan.adam import adam_init, adam_step
 from unscatter.networks import FlatModule, ReplicaMlp
 
-_MIN_EVENTS = 40
+#: Fewer events on either side say nothing.
+MIN_EVENTS = 40
 _LEARNING_RATE = 3e-3
 #: How often the network is judged on the validation slice during training.
 _CHECKPOINTS = 20
@@ -118,7 +119,9 @@ def two_sample_test(
         pairs = [_split(measured, stream.generator("split", 0), judged), synthetic_pair]
     else:
         _check(training, synthetic, judged, level)
-        pairs = [(training.select(measured.columns), measured), synthetic_pair]
+        # Data may come sorted, and a part of the training events only chooses when to stop.
+        order = torch.randperm(training.num_events, generator=stream.generator("order"))
+        pairs = [(_rows(training.select(measured.columns), order), measured), synthetic_pair]
     scores = _NormalScores.fit(torch.cat([train.values for train, _ in pairs]))
     learning = [_Sample(scores(train.values), train.weights_or_ones()) for train, _ in pairs]
     judging = [_Sample(scores(test.values), test.weights_or_ones()) for _, test in pairs]
@@ -180,8 +183,8 @@ def combined_p_value(p_values: Iterable[float]) -> float:
 def _check(measured: Events, synthetic: Events, judged: float, level: float) -> None:
     check_pair(measured, synthetic)
     for label, events in (("measured", measured), ("synthetic", synthetic)):
-        if events.num_events < _MIN_EVENTS:
-            raise EventsError(f"a two-sample test needs at least {_MIN_EVENTS} {label} events, got {events.num_events}.")
+        if events.num_events < MIN_EVENTS:
+            raise EventsError(f"a two-sample test needs at least {MIN_EVENTS} {label} events, got {events.num_events}.")
     for label, value in (("judged", judged), ("level", level)):
         if not 0 < value < 1:
             raise SettingsError(f"'{label}' must lie between zero and one, got {value:g}.")
@@ -189,11 +192,12 @@ def _check(measured: Events, synthetic: Events, judged: float, level: float) -> 
 
 def _split(events: Events, generator: torch.Generator, judged: float) -> tuple[Events, Events]:
     order = torch.randperm(events.num_events, generator=generator)
-    values, weights = events.values.detach().double().cpu()[order], events.weights_or_ones().detach().double().cpu()[order]
     cut = events.num_events - round(judged * events.num_events)
-    parts = ((values[:cut], weights[:cut]), (values[cut:], weights[cut:]))
-    train, test = (Events(v, events.columns, w) for v, w in parts)
-    return train, test
+    return _rows(events, order[:cut]), _rows(events, order[cut:])
+
+
+def _rows(events: Events, rows: Tensor) -> Events:
+    return Events(events.values.detach().double().cpu()[rows], events.columns, events.weights_or_ones().detach().double().cpu()[rows])
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,6 +44,7 @@ class EventTable:
         self.bootstrap = bootstrap
         self.order = EpochOrder(data_sets, num_replicas, len(channels))
         self.counts = self._counts()
+        self.effective_counts = self._effective_counts()
 
     def move_to(self, device: torch.device | str) -> None:
         """Keep the events on another device from now on."""
@@ -86,6 +87,14 @@ class EventTable:
             return weights
         seen = take_own(self.bootstrap[replicas], rows, self.values.dtype)
         return seen if weights is None else seen * weights
+
+    def _effective_counts(self) -> Tensor:
+        found: list[list[float]] = [[] for _ in self.channels]
+        for data_set in self.order.data_sets:
+            rows = slice(data_set.first_row, data_set.first_row + data_set.num_rows)
+            weights = torch.ones(data_set.num_rows) if self.weights is None else self.weights[rows]
+            found[data_set.channel].append(float(weights.double().sum() ** 2 / weights.double().square().sum()))
+        return torch.tensor([sum(values) / len(values) for values in found], dtype=torch.float64)
 
     def _counts(self) -> Tensor:
         counts = torch.zeros(self.order.num_replicas, len(self.channels), dtype=torch.float64)
@@ -157,6 +166,11 @@ class _TableSource:
     def counts(self) -> Float[Tensor, "replica channel"]:
         """Observed sum of weights, float64."""
         return self._table.counts
+
+    @property
+    def effective_counts(self) -> Float[Tensor, " channel"]:
+        r"""How many unweighted events the data are worth, :math:`(\sum w)^2 / \sum w^2`, float64, mean over several data sets."""
+        return self._table.effective_counts
 
     @property
     def exposure(self) -> float:

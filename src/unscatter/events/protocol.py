@@ -36,6 +36,11 @@ class EventSource(Protocol):
         ...
 
     @property
+    def effective_counts(self) -> Float[Tensor, " channel"]:
+        r"""How many unweighted events the data are worth, :math:`(\sum w)^2 / \sum w^2`, float64, mean over several data sets."""
+        ...
+
+    @property
     def exposure(self) -> float:
         """Share of the full data that is here: expected counts are to be multiplied by it before they meet :attr:`counts`."""
         ...

@@ -82,6 +82,10 @@ class Method(Protocol[StateT]):
         """The state that :meth:`tensors` came from, rebuilt on a fresh state of the same problem and settings."""
         ...
 
+    def uses_rates(self, state: StateT) -> bool:
+        """Whether the numbers of events are fitted, beside their shapes."""
+        ...
+
     def skipped(self, state: StateT) -> Tensor:
         """How many steps each replica skipped because they were not finite, ``[..., replica]``."""
         ...

@@ -46,9 +46,12 @@ class DirectGenerator(Generator):
 
     def __init__(self, start: Tensor, directions: Tensor | None = None) -> None:
         super().__init__()
+        preconditioned = directions is not None
         directions = torch.eye(start.shape[-1], dtype=start.dtype, device=start.device) if directions is None else directions
         self.register_buffer("start", start)
         self.register_buffer("directions", directions)
+        #: Whether the directions are equally steep, so that one step size suits them all.
+        self.preconditioned = preconditioned
         self.point = nn.Parameter(torch.zeros_like(start))
 
     def forward(self, noise: Tensor) -> Tensor:

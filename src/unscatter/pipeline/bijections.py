@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from unscatter.errors import ParameterError
 
+#: Latent units over which the map onto an interval is about linear.
+_LINEAR_RANGE = 10.0
+
 
 @runtime_checkable
 class Bijection(Protocol):
@@ -43,11 +46,15 @@ class Box:
 
     .. math::
         p = \begin{cases}
-            a + (b - a)\,\mathrm{logistic}(\ell) & a, b \text{ finite}\\
+            a + \frac{b - a}{k} \left[\mathrm{softplus}(\ell + \tfrac k2) - \mathrm{softplus}(\ell - \tfrac k2)\right]
+            & a, b \text{ finite}\\
             a + \mathrm{softplus}(\ell) & b = \infty\\
             b - \mathrm{softplus}(-\ell) & a = -\infty\\
             \ell & \text{neither finite}
         \end{cases}
+
+    With :math:`k = 10` the map onto an interval is linear over most of it and bends only near the ends: a parameter near an end is not held
+    there by a vanishing slope, as the logistic function would.
 
     Args:
         low: :math:`a`, one per parameter, ``-inf`` where there is no lower bound.
@@ -87,7 +94,8 @@ class Box:
         has_low, has_high = low.isfinite(), high.isfinite()
         # Infinite bounds are replaced before they meet arithmetic: inf * 0 would poison the gradients of the other parameters.
         a, b = torch.where(has_low, low, 0.0), torch.where(has_high, high, 0.0)
-        inside = a + (b - a) * torch.sigmoid(latent)
+        half = _LINEAR_RANGE / 2
+        inside = a + (b - a) / _LINEAR_RANGE * (functional.softplus(latent + half) - functional.softplus(latent - half))
         above, below = a + functional.softplus(latent), b - functional.softplus(-latent)
         return torch.where(has_low, torch.where(has_high, inside, above), torch.where(has_high, below, latent))
 
@@ -101,7 +109,8 @@ class Box:
         self._check_inside(parameters, low, high)
         has_low, has_high = low.isfinite(), high.isfinite()
         above, below = parameters - low, high - parameters
-        inside = torch.log(above) - torch.log(below)
+        share = _LINEAR_RANGE * above / (high - low)
+        inside = torch.log(torch.expm1(share)) - torch.log(-torch.expm1(share - _LINEAR_RANGE)) - _LINEAR_RANGE / 2
         return torch.where(
             has_low, torch.where(has_high, inside, _inverse_softplus(above)), torch.where(has_high, -_inverse_softplus(below), parameters)
         )

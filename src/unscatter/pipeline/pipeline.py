@@ -85,14 +85,14 @@ class Pipeline:
     ) -> SyntheticEvents:
         """Push events through the detector and count what it is expected to record.
 
-        The detector's weights say which share of the events is seen, so the counts are multiplied by the sum of the weights over
-        the number of events that went in.
+        The detector's weights say which share of the events is seen, so the counts are multiplied by the sum of the weights that come
+        out over the sum of those that go in.
         """
         # One value per parameter set becomes broadcastable to [..., channel, num_events].
         broadcast = {name: value[..., None, None] for name, value in (nuisances or {}).items()}
         recorded = self.detector(truth, noise, broadcast)
         if expected_counts is not None and recorded.weights is not None:
-            expected_counts = expected_counts * (recorded.weights.sum(-1) / truth.num_events)
+            expected_counts = expected_counts * (recorded.weights.sum(-1) / truth.weights_or_ones().sum(-1))
         return SyntheticEvents(recorded, expected_counts)
 
     def with_sampler(self, sampler: Sampler) -> Pipeline:

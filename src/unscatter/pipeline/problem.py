@@ -15,6 +15,7 @@ from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.check import check as check_problem
 from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
 from unscatter.pipeline.space import ParameterSpace
+from unscatter.samplers import Rosenblatt
 
 #: Events per pass when pseudo-data are made; bounds the memory, not the result.
 _SIMULATION_BLOCK = 1_000_000
@@ -134,6 +135,7 @@ class Problem:
         *,
         num_events: int | Mapping[str, int] | None = None,
         seed: int = 0,
+        purpose: str = "simulate",
     ) -> dict[str, Events]:
         r"""Make pseudo-data: unweighted events per channel, as an experiment would record them.
 
@@ -143,7 +145,8 @@ class Problem:
         Args:
             parameters: one value per name of the space; the truth when None.
             num_events: exactly so many recorded events, per channel or for each.
-            seed: fixes everything.
+            seed: fixes everything, together with the purpose.
+            purpose: samples of different purposes are independent even for the same seed.
 
         Raises:
             SettingsError: no number of events, and a theory without a luminosity.
@@ -151,7 +154,7 @@ class Problem:
         """
         values = self.parameters_or_truth(parameters)
         self._check_inside(values)
-        stream = RandomStream(seed, ("simulate", self.name))
+        stream = RandomStream(seed, (purpose, self.name))
         simulation = _Simulation(self, values, stream)
         wanted = simulation.numbers_wanted(num_events)
         return {channel: simulation.channel(index, wanted[channel]) for index, channel in enumerate(self.channels)}
@@ -217,6 +220,8 @@ class _Simulation:
 
     def _pass(self, key: str, num_events: int) -> SyntheticEvents:
         generator = self.stream.generator(key)
-        noise = self.problem.pipeline.draw_noise((), num_events, generator=generator, dtype=torch.float64)
+        # Whatever the fit samples with, an experiment records independent events from the density itself.
+        independent = replace(self.problem, pipeline=self.problem.pipeline.with_sampler(Rosenblatt()))
+        noise = independent.pipeline.draw_noise((), num_events, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            return self.problem.synthesize(self.parameters, noise)
+            return independent.synthesize(self.parameters, noise)

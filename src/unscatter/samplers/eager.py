@@ -8,11 +8,16 @@ its integral up to the event are
 .. math:: f = \sum_c w_c\,[a_c + (b_c - a_c) s], \qquad G = \sum_c w_c\,[C_c(j) + h (a_c s + (b_c - a_c) s^2 / 2)],
 
 where a and b are the values of M at the two ends of cell j, and the event solves :math:`G = u\,T` with
-:math:`T = \sum_c w_c C_c(\text{end})`.
+:math:`T = \sum_c w_c C_c(\text{end})`, which is f of the coordinate before.
+
+Layout: samples and events are one axis, tables are flat.  An event knows the position of its lower corner in a table; the other corners
+lie at fixed distances from it, so that one index serves all corners, each with its own view of the table.  The events are worked through
+in pieces that fit into the processor's cache; on other devices all at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,30 +25,42 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from unscatter.samplers.tables import Axis, cumulative, cumulative_adjoint, marginals
+from unscatter.samplers.tables import Axis, Table, cumulative_adjoint, distances, tabulate
+
+#: Events per piece and thread; PyTorch itself does not divide less than this between threads.
+_PIECE = 2**15
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where one coordinate of a piece of events lies.
+
+    Args:
+        left: position of node j in the lower corner's row of the flat table, ``[events]``.
+        fraction: s, ``[events]``.
+        width: h, ``[events]``.
+        earlier: s of the earlier coordinates, each ``[events]``.
+    """
+
+    left: Tensor
+    fraction: Tensor
+    width: Tensor
+    earlier: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
-    """Everything about one coordinate of the events, see the module's notation; ``c`` stands for the corners.
+    """Everything about one coordinate of a piece of events, see the module's notation; ``c`` stands for the corners.
 
     Args:
-        left: flat position of node j of each corner's row in the table ``[samples, rows * nodes]``, ``[samples, events, c]``.
-        rows: row of each corner, ``[samples, events, c]``.
-        corner_weights: :math:`w_c`, ``[samples, events, c]``.
-        fraction: s, ``[samples, events]``.
-        width: h, ``[samples, events]``.
-        low: :math:`a_c`, ``[samples, events, c]``.
-        high: :math:`b_c`, ``[samples, events, c]``.
-        before: :math:`C_c(j)`, ``[samples, events, c]``.
-        total: :math:`C_c` at the end of the axis, ``[samples, events, c]``.
+        place: cell and fraction of every event.
+        low: :math:`a_c`, ``[c, events]``.
+        high: :math:`b_c`, ``[c, events]``.
+        before: :math:`C_c(j)`, ``[c, events]``.
+        total: :math:`C_c` at the end of the axis, ``[c, events]``.
     """
 
-    left: Tensor
-    rows: Tensor
-    corner_weights: Tensor
-    fraction: Tensor
-    width: Tensor
+    place: Place
     low: Tensor
     high: Tensor
     before: Tensor
@@ -51,35 +68,45 @@ class Conditional:
 
     @cached_property
     def density(self) -> Tensor:
-        """f, ``[samples, events]``."""
-        return _dot(self.corner_weights, torch.lerp(self.low, self.high, self.fraction[..., None]))
+        """f, ``[events]``."""
+        return torch.lerp(_blend(self.low, self.place.earlier), _blend(self.high, self.place.earlier), self.place.fraction)
 
     @cached_property
     def normalisation(self) -> Tensor:
-        """T, ``[samples, events]``."""
-        return _dot(self.corner_weights, self.total)
+        """T, ``[events]``."""
+        return _blend(self.total, self.place.earlier)
 
     @cached_property
     def shapes(self) -> tuple[Tensor, Tensor]:
         """What the end points a and b of a cell contribute to G per unit of density: h (s - s^2 / 2) and h s^2 / 2."""
-        upper = self.width * self.fraction.square() / 2
-        return self.width * self.fraction - upper, upper
+        reach = self.place.width * self.place.fraction
+        upper = reach * self.place.fraction / 2
+        return reach - upper, upper
 
     @cached_property
     def corner_integrals(self) -> Tensor:
-        """The bracket in G for every corner, ``[samples, events, c]``."""
+        """The bracket in G for every corner, ``[c, events]``."""
         lower, upper = self.shapes
-        return self.before + lower[..., None] * self.low + upper[..., None] * self.high
+        return torch.addcmul(torch.addcmul(self.before, self.low, lower), self.high, upper)
 
     @cached_property
     def reached(self) -> Tensor:
-        """u = G / T, ``[samples, events]``."""
+        """u = G / T, ``[events]``."""
         tiny = torch.finfo(self.low.dtype).tiny
-        return _dot(self.corner_weights, self.corner_integrals) / self.normalisation.clamp(min=tiny)
+        return _blend(self.corner_integrals, self.place.earlier) / self.normalisation.clamp(min=tiny)
+
+    @cached_property
+    def corner_weights(self) -> Tensor:
+        """:math:`w_c`, ``[c, events]``."""
+        weights = torch.ones_like(self.place.fraction)[None]
+        for fraction in self.place.earlier:
+            upper = weights * fraction
+            weights = torch.cat([weights - upper, upper])
+        return weights
 
     def mismatch(self, reached: Tensor) -> Tensor:
-        """G - u T of every corner, ``[samples, events, c]``: also the derivative of G - u T with respect to the corner weights."""
-        return self.corner_integrals - reached[..., None] * self.total
+        """G - u T of every corner, ``[c, events]``: also the derivative of G - u T with respect to the corner weights."""
+        return torch.addcmul(self.corner_integrals, self.total, reached, value=-1)
 
 
 def forward(values: Tensor, uniforms: Tensor, axes: tuple[Axis, ...]) -> Tensor:
@@ -93,16 +120,12 @@ def forward(values: Tensor, uniforms: Tensor, axes: tuple[Axis, ...]) -> Tensor:
     Returns:
         Events, ``[samples, events, dimensions]``.
     """
-    rows = torch.zeros_like(uniforms[..., :1], dtype=torch.int64)
-    weights = torch.ones_like(uniforms[..., :1])
-    columns = []
-    for d, (axis, table) in enumerate(zip(axes, marginals(values, axes), strict=True)):
-        integrals = cumulative(table, axis)
-        cells, fraction = _invert(table.flatten(1), integrals.flatten(1), uniforms[..., d], rows, weights, axis.num_nodes)
-        columns.append(_position(axis, cells, fraction))
-        if d + 1 < len(axes):
-            rows, weights = _refine(rows, weights, cells, fraction, axis.num_nodes)
-    return torch.stack(columns, -1)
+    tables = tabulate(values, axes)
+    numbers = uniforms.reshape(-1, len(axes))
+    events = torch.empty_like(numbers)
+    for piece, samples in _pieces(values, uniforms):
+        _draw(tables, samples, numbers[piece], out=events[piece])
+    return events.view(uniforms.shape)
 
 
 def adjoint(values: Tensor, events: Tensor, gradient: Tensor, axes: tuple[Axis, ...]) -> Tensor:
@@ -117,20 +140,24 @@ def adjoint(values: Tensor, events: Tensor, gradient: Tensor, axes: tuple[Axis, 
     Returns:
         Gradient at the scaled node values, ``[samples, *nodes]``.
     """
-    tables = marginals(values, axes)
-    conditionals = locate(tables, events, axes)
-    visible = _on_support(conditionals)
-    wanted = [gradient[..., d] * axis.length for d, axis in enumerate(axes)]
-    to_tables = [torch.zeros_like(table) for table in tables]
-    for d in reversed(range(len(axes))):
-        here = conditionals[d]
-        push = torch.where(visible[d], -wanted[d] / here.density, 0)
-        for earlier, slope in enumerate(_weight_slopes(conditionals[:d], here.mismatch(here.reached))):
-            wanted[earlier] = wanted[earlier] + push * slope
-        to_tables[d] = _scatter(here, push, tables[d], axes[d])
-    for d in range(1, len(axes)):
-        to_tables[d] = to_tables[d] + to_tables[d - 1][..., None] * axes[d].weights
-    return to_tables[-1]
+    tables = tabulate(values, axes)
+    positions, slopes = events.reshape(-1, len(axes)), gradient.reshape(-1, len(axes))
+    # In double precision: thousands of events share a node, and a sum of a million float32 numbers would lose four digits.
+    to_totals = torch.zeros_like(tables[0].ends, dtype=torch.float64)
+    to_values, to_integrals = ([torch.zeros_like(table.values, dtype=torch.float64) for table in tables] for _ in range(2))
+    for piece, samples in _pieces(values, events):
+        conditionals = read(tables, samples, locate(axes, samples, positions[piece]))
+        pushes = _pushes(conditionals, [slopes[piece, d] * axis.length for d, axis in enumerate(axes)])
+        # A total is the marginal one dimension down, where its gradient is added up.
+        to_totals.index_add_(0, samples, (-pushes[0] * conditionals[0].reached).double())
+        for d, (here, push) in enumerate(zip(conditionals, pushes, strict=True)):
+            passed_on = pushes[d + 1] * conditionals[d + 1].reached if d + 1 < len(axes) else None
+            _scatter(here, push, passed_on, tables[d].corners, to_values[d], to_integrals[d])
+    inherited = to_totals
+    for table, direct, summed in zip(tables, to_values, to_integrals, strict=True):
+        through_integrals = cumulative_adjoint(summed.view(table.shape), table.axis)
+        inherited = direct.view(table.shape) + through_integrals + inherited[..., None] * table.axis.weights
+    return inherited.to(values.dtype)
 
 
 def tangent(values: Tensor, events: Tensor, direction: Tensor, axes: tuple[Axis, ...]) -> Tensor:
@@ -145,37 +172,58 @@ def tangent(values: Tensor, events: Tensor, direction: Tensor, axes: tuple[Axis,
     Returns:
         Change of the events, ``[samples, events, dimensions]``.
     """
-    tables = marginals(values, axes)
-    conditionals = locate(tables, events, axes)
-    visible = _on_support(conditionals)
-    changes: list[Tensor] = []
-    for d, (axis, table) in enumerate(zip(axes, marginals(direction, axes), strict=True)):
-        here = conditionals[d]
-        moved = _at(here, table, axis)
-        excess = _dot(here.corner_weights, moved.mismatch(here.reached))
-        for change, slope in zip(changes, _weight_slopes(conditionals[:d], here.mismatch(here.reached)), strict=True):
-            excess = excess + change * slope
-        changes.append(torch.where(visible[d], -excess / here.density, 0))
-    return torch.stack([change * axis.length for change, axis in zip(changes, axes, strict=True)], -1)
+    tables, moved_tables = tabulate(values, axes), tabulate(direction, axes)
+    positions = events.reshape(-1, len(axes))
+    changes = torch.empty_like(positions)
+    for piece, samples in _pieces(values, events):
+        located = locate(axes, samples, positions[piece])
+        moved = _changes(read(tables, samples, located), read(moved_tables, samples, located))
+        for d, (axis, change) in enumerate(zip(axes, moved, strict=True)):
+            torch.mul(change, axis.length, out=changes[piece, d])
+    return changes.view(events.shape)
 
 
-def locate(tables: list[Tensor], events: Tensor, axes: tuple[Axis, ...]) -> list[Conditional]:
-    """Cells, fractions and conditional densities of given events, one :class:`Conditional` per coordinate."""
-    rows = torch.zeros_like(events[..., :1], dtype=torch.int64)
-    weights = torch.ones_like(events[..., :1])
-    found = []
-    for d, (axis, table) in enumerate(zip(axes, tables, strict=True)):
-        cells, fraction = find_cells(axis, events[..., d])
-        found.append(_conditional(table, axis, rows, weights, cells, fraction))
-        rows, weights = _refine(rows, weights, cells, fraction, axis.num_nodes)
+def locate(axes: tuple[Axis, ...], samples: Tensor, events: Tensor) -> list[Place]:
+    """Cells and fractions of given events, one :class:`Place` per coordinate.
+
+    Args:
+        axes: the axes of the grid.
+        samples: number of the sample of each event, ``[events]``.
+        events: ``[events, dimensions]``.
+    """
+    left, found = samples, []
+    for d, axis in enumerate(axes):
+        cells, fraction = find_cells(axis, events[:, d])
+        left = left * axis.num_nodes + cells
+        found.append(Place(left, fraction, axis.widths.index_select(0, cells), tuple(place.fraction for place in found)))
+    return found
+
+
+def read(tables: list[Table], samples: Tensor, places: list[Place]) -> list[Conditional]:
+    """Conditional densities at given places, one :class:`Conditional` per coordinate."""
+    total, found = tables[0].ends.index_select(0, samples)[None], []
+    for table, place in zip(tables, places, strict=True):
+        low, high, before = (
+            torch.stack([flat[corner:].index_select(0, place.left) for corner in table.corners])
+            for flat in (table.values, table.values[1:], table.integrals)
+        )
+        found.append(Conditional(place, low, high, before, total))
+        total = torch.cat([low, high])
     return found
 
 
 def find_cells(axis: Axis, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Cell number and fraction of the cell's width for positions on one axis, both in the shape of ``positions``."""
-    cells = (torch.searchsorted(axis.nodes, positions.contiguous(), right=True) - 1).clamp(0, axis.num_nodes - 2)
-    left = axis.nodes[cells]
-    return cells, ((positions - left) / (axis.nodes[cells + 1] - left)).clamp(0, 1)
+    last = axis.num_nodes - 2
+    if axis.step > 0:  # nodes at equal distances: nothing to look up
+        along = (positions - axis.low) * (1 / axis.step)
+        cells = along.to(torch.int32).clamp(0, last)
+        return cells, (along - cells).clamp(0, 1)
+    flat = positions.flatten()
+    cells = _bisect(axis.nodes, torch.zeros_like(flat, dtype=torch.int32), flat, last + 1)
+    left = axis.nodes.index_select(0, cells)
+    fraction = ((flat - left) / (axis.nodes[1:].index_select(0, cells) - left)).clamp(0, 1)
+    return cells.view(positions.shape), fraction.view(positions.shape)
 
 
 def invert_cell(low: Tensor, high: Tensor, below: Tensor, above: Tensor) -> Tensor:
@@ -184,9 +232,9 @@ def invert_cell(low: Tensor, high: Tensor, below: Tensor, above: Tensor) -> Tens
     With :math:`\alpha = a / (a + b)`, :math:`\beta = 1 - \alpha` and :math:`q` the share of the mass,
     :math:`2 \alpha s + (\beta - \alpha) s^2 = q` is solved by
 
-    .. math:: s = \frac{q}{\alpha + \sqrt{D}}, \qquad D = \min(\alpha, \beta)^2 + |\beta - \alpha|\,(q \text{ or } 1 - q),
+    .. math:: s = \frac{q}{\alpha + \sqrt{D}}, \qquad D = \alpha^2 (1 - q) + \beta^2 q,
 
-    with :math:`q` where the density rises and :math:`1 - q` where it falls: only positive terms are added, so nothing cancels.
+    where only positive terms are added, so that nothing cancels; :math:`1 - q` is taken from ``above``.
 
     Args:
         low: density at the lower end, a.
@@ -201,89 +249,84 @@ def invert_cell(low: Tensor, high: Tensor, below: Tensor, above: Tensor) -> Tens
     share = (low + high).clamp(min=tiny)
     alpha, beta = low / share, high / share
     mass = (below + above).clamp(min=tiny)
-    passed = (below / mass).clamp(0, 1)
-    left = (above / mass).clamp(0, 1)
-    root = (torch.minimum(alpha, beta).square() + (beta - alpha).abs() * torch.where(alpha > beta, left, passed)).sqrt()
+    passed, left = (below / mass).clamp(0, 1), (above / mass).clamp(0, 1)
+    root = (alpha.square() * left).addcmul(beta.square(), passed).sqrt()
     return (passed / (alpha + root).clamp(min=tiny)).clamp(0, 1)
 
 
 def interpolate(values: Tensor, events: Tensor, axes: tuple[Axis, ...]) -> Tensor:
     """Multilinear interpolant of node values ``[samples, *nodes]`` at events ``[samples, events, dimensions]``: ``[samples, events]``."""
-    rows = torch.zeros_like(events[..., :1], dtype=torch.int64)
-    weights = torch.ones_like(events[..., :1])
-    for d, axis in enumerate(axes):
-        rows, weights = _refine(rows, weights, *find_cells(axis, events[..., d]), axis.num_nodes)
-    return _dot(weights, _gather(values.flatten(1), rows))
+    places = locate(axes, _sample_numbers(values, events), events.flatten(0, 1))
+    fractions = tuple(place.fraction for place in places)
+    return _interpolated(values.flatten(), places[-1].left, distances(values.shape[1:]), fractions).view(events.shape[:2])
 
 
-def _dot(weights: Tensor, at_corners: Tensor) -> Tensor:
-    return at_corners[..., 0] if weights.shape[-1] == 1 else (weights * at_corners).sum(-1)
+def _pieces(values: Tensor, events: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Pieces of the events and the numbers of their samples."""
+    numbers = _sample_numbers(values, events)
+    size = _PIECE * torch.get_num_threads() if events.device.type == "cpu" else max(len(numbers), 1)
+    for start in range(0, len(numbers), size):
+        piece = slice(start, start + size)
+        yield piece, numbers[piece]
 
 
-def _gather(table: Tensor, positions: Tensor) -> Tensor:
-    """Entries of ``[samples, entries]`` at ``[samples, events, c]``."""
-    return table.gather(1, positions.flatten(1)).view(positions.shape)
+def _sample_numbers(values: Tensor, events: Tensor) -> Tensor:
+    """Number of the sample of every event, ``[samples * events]``, in integers that can count all node values."""
+    dtype = torch.int32 if values.numel() < 2**31 else torch.int64
+    return torch.arange(len(values), dtype=dtype, device=values.device)[:, None].expand(events.shape[:2]).flatten()
 
 
-def _invert(table: Tensor, integrals: Tensor, uniforms: Tensor, rows: Tensor, weights: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """Cells and fractions at which the conditional distribution reaches ``uniforms``."""
-    starts = rows * num_nodes
-    total = _dot(weights, _gather(integrals, starts + (num_nodes - 1)))
+def _draw(tables: list[Table], samples: Tensor, uniforms: Tensor, out: Tensor) -> None:
+    """Events of one piece, ``[events, dimensions]``."""
+    left, fractions = samples, ()
+    total = tables[0].ends.index_select(0, samples)
     # Strictly below the total, so that a cell without mass at the end of the axis is never entered.
-    target = torch.minimum(uniforms * total, total * (1 - torch.finfo(total.dtype).eps))
-    if rows.shape[-1] == 1:
-        cells = (torch.searchsorted(integrals, target, right=True) - 1).clamp(0, num_nodes - 2)
-    else:
-        cells = _bisect(integrals, starts, weights, target, num_nodes)
-    left = starts + cells[..., None]
-    below, above = (_dot(weights, _gather(integrals, left + end)) for end in (0, 1))
-    low, high = (_dot(weights, _gather(table, left + end)) for end in (0, 1))
-    return cells, invert_cell(low, high, target - below, above - target)
+    uniforms = uniforms.clamp(max=1 - torch.finfo(uniforms.dtype).eps)
+    for d, table in enumerate(tables):
+        starts, target = left * table.axis.num_nodes, uniforms[:, d] * total
+        left = _bisect(table.integrals, starts, target, table.axis.num_nodes - 1, table.distances, fractions)
+        low, high, below, above = (
+            _interpolated(flat[end:], left, table.distances, fractions) for flat in (table.values, table.integrals) for end in (0, 1)
+        )
+        fraction = invert_cell(low, high, target - below, above - target)
+        _position(table.axis, left - starts, fraction, out=out[:, d])
+        fractions, total = (*fractions, fraction), torch.lerp(low, high, fraction)
 
 
-def _bisect(integrals: Tensor, starts: Tensor, weights: Tensor, target: Tensor, num_nodes: int) -> Tensor:
-    """Last cell that begins at or below ``target``; cells without mass are stepped over."""
-    cells = torch.zeros_like(target, dtype=torch.int64)
-    step = 1 << max(num_nodes - 2, 1).bit_length() - 1
-    while step:
-        probe = (cells + step).clamp(max=num_nodes - 2)
-        begins = _dot(weights, _gather(integrals, starts + probe[..., None]))
-        cells = torch.where(begins <= target, probe, cells)
-        step >>= 1
-    return cells
+def _bisect(
+    flat: Tensor, starts: Tensor, target: Tensor, count: int, distances: tuple[int, ...] = (), fractions: tuple[Tensor, ...] = ()
+) -> Tensor:
+    """Position of the last of ``count`` increasing entries from ``starts`` on that is at or below ``target``, the first if none is."""
+    position = starts
+    while count > 1:
+        half = count // 2
+        entries = _interpolated(flat[half:], position, distances, fractions)
+        # Arithmetic, because torch.where takes four times as long on the CPU when its condition is as good as random.
+        position = torch.add(position, (entries <= target).to(position.dtype), alpha=half)
+        count -= half
+    return position
 
 
-def _position(axis: Axis, cells: Tensor, fraction: Tensor) -> Tensor:
-    return torch.lerp(axis.nodes[cells], axis.nodes[cells + 1], fraction).clamp(axis.low, axis.high)
+def _interpolated(flat: Tensor, left: Tensor, distances: tuple[int, ...], fractions: tuple[Tensor, ...]) -> Tensor:
+    """Entries of a flat table at ``left``, interpolated between the corners that lie ``distances`` away from it, one per coordinate."""
+    if not fractions:
+        return flat.index_select(0, left)
+    lower = _interpolated(flat, left, distances[:-1], fractions[:-1])
+    upper = _interpolated(flat[distances[-1] :], left, distances[:-1], fractions[:-1])
+    return torch.lerp(lower, upper, fractions[-1])
 
 
-def _refine(rows: Tensor, weights: Tensor, cells: Tensor, fraction: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """Corners one dimension further: every corner becomes its lower and its upper neighbour along the axis just done."""
-    below = rows * num_nodes + cells[..., None]
-    at = fraction[..., None]
-    return torch.cat([below, below + 1], -1), torch.cat([weights * (1 - at), weights * at], -1)
+def _blend(at_corners: Tensor, fractions: tuple[Tensor, ...]) -> Tensor:
+    """Sum over the corners with their multilinear weights, ``[c, events]`` to ``[events]``; the latest axis is the outermost bit of c."""
+    for fraction in reversed(fractions):
+        lower, upper = at_corners.chunk(2)
+        at_corners = torch.lerp(lower, upper, fraction)
+    return at_corners[0]
 
 
-def _conditional(table: Tensor, axis: Axis, rows: Tensor, weights: Tensor, cells: Tensor, fraction: Tensor) -> Conditional:
-    starts = rows * axis.num_nodes
-    left = starts + cells[..., None]
-    values, integrals = table.flatten(1), cumulative(table, axis).flatten(1)
-    return Conditional(
-        left, rows, weights, fraction, axis.widths[cells],
-        low=_gather(values, left), high=_gather(values, left + 1),
-        before=_gather(integrals, left), total=_gather(integrals, starts + (axis.num_nodes - 1)),
-    )  # fmt: skip
-
-
-def _at(here: Conditional, table: Tensor, axis: Axis) -> Conditional:
-    """The same place in another table."""
-    values, integrals = table.flatten(1), cumulative(table, axis).flatten(1)
-    ends = (here.rows + 1) * axis.num_nodes - 1
-    return Conditional(
-        here.left, here.rows, here.corner_weights, here.fraction, here.width,
-        low=_gather(values, here.left), high=_gather(values, here.left + 1),
-        before=_gather(integrals, here.left), total=_gather(integrals, ends),
-    )  # fmt: skip
+def _position(axis: Axis, cells: Tensor, fraction: Tensor, out: Tensor) -> None:
+    left, right = axis.nodes.index_select(0, cells), axis.nodes[1:].index_select(0, cells)
+    torch.clamp(torch.lerp(left, right, fraction), axis.low, axis.high, out=out)
 
 
 def _on_support(conditionals: list[Conditional]) -> list[Tensor]:
@@ -300,22 +343,47 @@ def _weight_slopes(earlier: list[Conditional], mismatch: Tensor) -> list[Tensor]
     slopes = []
     for j in range(len(earlier)):
         part = mismatch
-        # The latest axis is the outermost bit of the corner number, see _refine.
         for i in reversed(range(len(earlier))):
-            lower, upper = part.chunk(2, -1)
-            at = earlier[i].fraction[..., None]
-            part = (upper - lower) / earlier[i].width[..., None] if i == j else torch.lerp(lower, upper, at)
-        slopes.append(part[..., 0])
+            lower, upper = part.chunk(2)
+            place = earlier[i].place
+            part = (upper - lower) / place.width if i == j else torch.lerp(lower, upper, place.fraction)
+        slopes.append(part[0])
     return slopes
 
 
-def _scatter(here: Conditional, push: Tensor, table: Tensor, axis: Axis) -> Tensor:
-    """Add up, over events, the derivative of ``push * (G - u T)`` with respect to the node values of this axis' table."""
-    pushed = push[..., None] * here.corner_weights
-    lower, upper = here.shapes
-    left, ends = here.left.flatten(1), ((here.rows + 1) * axis.num_nodes - 1).flatten(1)
-    nodes = torch.zeros_like(table).flatten(1)
-    direct = nodes.scatter_add(1, left, (pushed * lower[..., None]).flatten(1))
-    direct = direct.scatter_add(1, left + 1, (pushed * upper[..., None]).flatten(1))
-    summed = nodes.scatter_add(1, left, pushed.flatten(1)).scatter_add(1, ends, (-pushed * here.reached[..., None]).flatten(1))
-    return direct.view(table.shape) + cumulative_adjoint(summed.view(table.shape), axis)
+def _pushes(conditionals: list[Conditional], wanted: list[Tensor]) -> list[Tensor]:
+    """Factor of d(G - u T) of each coordinate in the gradient at the node values, from the gradient at the events."""
+    visible, pushes = _on_support(conditionals), []
+    for d in reversed(range(len(conditionals))):
+        here = conditionals[d]
+        pushes.insert(0, torch.where(visible[d], -wanted[d] / here.density, 0))
+        for earlier, slope in enumerate(_weight_slopes(conditionals[:d], here.mismatch(here.reached))):
+            wanted[earlier] = torch.addcmul(wanted[earlier], pushes[0], slope)
+    return pushes
+
+
+def _changes(conditionals: list[Conditional], moved: list[Conditional]) -> list[Tensor]:
+    """Change of each coordinate, in lengths of its axis, when the tables change by those of ``moved``."""
+    changes: list[Tensor] = []
+    for here, change, visible in zip(conditionals, moved, _on_support(conditionals), strict=True):
+        excess = _blend(change.mismatch(here.reached), here.place.earlier)
+        slopes = _weight_slopes(conditionals[: len(changes)], here.mismatch(here.reached))
+        for earlier, slope in zip(changes, slopes, strict=True):
+            excess = torch.addcmul(excess, earlier, slope)
+        changes.append(torch.where(visible, -excess / here.density, 0))
+    return changes
+
+
+def _scatter(here: Conditional, push: Tensor, passed_on: Tensor | None, corners: tuple[int, ...], nodes: Tensor, integrals: Tensor) -> None:
+    """Add up, over events, the derivative of ``push * (G - u T)`` with respect to the entries M and C of this axis' table.
+
+    ``passed_on`` is ``push * u`` of the next coordinate, whose T is interpolated from this table's M.
+    """
+    lower, upper = (push * shape for shape in here.shapes)
+    left, fraction = here.place.left, here.place.fraction
+    if passed_on is not None:
+        to_upper = passed_on * fraction
+        lower, upper = lower - (passed_on - to_upper), upper - to_upper
+    for corner, weight in zip(corners, here.corner_weights, strict=True):
+        for sums, share in ((nodes[corner:], lower), (nodes[corner + 1 :], upper), (integrals[corner:], push)):
+            sums.index_add_(0, left, (weight * share).double())

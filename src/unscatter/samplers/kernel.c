@@ -158,8 +158,7 @@ static inline REAL invert(REAL low, REAL high, REAL below, REAL above) {
     REAL per_share = 1 / (share > TINY ? share : TINY), per_mass = 1 / (mass > TINY ? mass : TINY);
     REAL alpha = low * per_share, beta = high * per_share;
     REAL passed = unit(below * per_mass), left = unit(above * per_mass);
-    REAL smaller = alpha < beta ? alpha : beta, slope = alpha < beta ? beta - alpha : alpha - beta;
-    REAL root = SQRT(smaller * smaller + slope * (alpha > beta ? left : passed)) + alpha;
+    REAL root = SQRT(alpha * alpha * left + beta * beta * passed) + alpha;
     return unit(passed / (root > TINY ? root : TINY));
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 import torch
@@ -141,6 +142,54 @@ def marginals(values: Tensor, axes: tuple[Axis, ...]) -> list[Tensor]:
     found = [values]
     for axis in reversed(axes[1:]):
         found.insert(0, found[0] @ axis.weights)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Marginal of one coordinate and its integrals, flattened over samples, the earlier axes and this axis.
+
+    Args:
+        axis: the axis of this coordinate.
+        shape: ``(samples, n_1, ..., n_d)``.
+        values: marginal M at the nodes, flat.
+        integrals: integral C of M from the first node of the axis to each node, flat.
+        ends: C at the last node, flat ``[samples * n_1 * ... * n_(d-1)]``: the marginal one dimension down.
+    """
+
+    axis: Axis
+    shape: tuple[int, ...]
+    values: Tensor
+    integrals: Tensor
+    ends: Tensor
+
+    @property
+    def distances(self) -> tuple[int, ...]:
+        """How far the next node along each earlier axis is away in the flat table."""
+        return distances(self.shape[1:])[:-1]
+
+    @property
+    def corners(self) -> tuple[int, ...]:
+        """How far the corners of the cell of the earlier coordinates are away from the lowest one; the latest axis is the outermost bit."""
+        offsets = (0,)
+        for distance in self.distances:
+            offsets += tuple(offset + distance for offset in offsets)
+        return offsets
+
+
+def distances(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How far neighbours along each axis of a contiguous array are apart."""
+    return tuple(prod(shape[d + 1 :]) for d in range(len(shape)))
+
+
+def tabulate(values: Tensor, axes: tuple[Axis, ...]) -> list[Table]:
+    """Tables of all coordinates for node values ``[samples, *nodes]``, the first coordinate first."""
+    found: list[Table] = []
+    for axis in reversed(axes):
+        integrals = cumulative(values, axis)
+        ends = integrals[..., -1]
+        found.insert(0, Table(axis, tuple(values.shape), values.flatten(), integrals.flatten(), ends.flatten()))
+        values = ends
     return found
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unscatter.arrays import Events, RandomStream
+from unscatter.diagnostics import MIN_EVENTS
 from unscatter.errors import DivergenceError, SettingsError
 from unscatter.events import EventSource, InMemoryEvents, StackedEvents, check_inside
 from unscatter.exchange import Exchange
@@ -18,7 +19,7 @@ from unscatter.methods import Gan, Method
 from unscatter.pipeline import Problem
 from unscatter.solve.fit import Fit
 from unscatter.solve.observers import Observer, Observers
-from unscatter.solve.outcome import Verdict, conclude, judge
+from unscatter.solve.outcome import Diagnosis, Verdict, conclude, judge
 from unscatter.solve.settings import SolveSettings
 
 
@@ -73,7 +74,7 @@ def solve(
     while verdict is None or verdict.stop_reason is None:
         state, interrupted = _round(job, state, clock)
         verdict = Verdict(stop_reason="interrupted") if interrupted else _judged(job, state)
-    return conclude(job.problem, job.method, state, job.training, settings, verdict, clock.seconds)
+    return conclude(job.problem, job.method, state, job.training, verdict, clock.seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +123,9 @@ def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
 
 
 def _judged(job: _Job, state: Any) -> Verdict:
-    last = state.step >= job.last_step
-    return judge(job.problem, job.method.result(state), job.training, job.held_out, job.settings, last=last)
+    rates = job.method.uses_rates(state)
+    diagnosis = Diagnosis(job.problem, job.method.result(state), job.training, job.held_out, job.settings, rates)
+    return judge(diagnosis, last=state.step >= job.last_step)
 
 
 def _prepare(
@@ -135,7 +137,20 @@ def _prepare(
     if not isinstance(source, InMemoryEvents | StackedEvents):
         raise SettingsError("this source of events cannot be split: set held_out to 0, or pass the events themselves.")
     training, held_out = source.split((1 - settings.held_out, settings.held_out), settings.seed)
+    if settings.diagnose:
+        _check_enough(held_out, settings)
     return _Job(problem, method, training, held_out, settings, observer)
+
+
+def _check_enough(held_out: EventSource, settings: SolveSettings) -> None:
+    for channel in held_out.channels:
+        found = held_out.of_channel(channel).num_events
+        if found < MIN_EVENTS:
+            share = min(0.5, 1.5 * settings.held_out * MIN_EVENTS / found)
+            raise SettingsError(
+                f"held_out = {settings.held_out:g} keeps {found} events of channel '{channel}' for the test at the end, "
+                f"which needs at least {MIN_EVENTS}.\nHold out more, for instance held_out={share:.2g}, or none: held_out=0."
+            )
 
 
 def as_source(problem: Problem, events: Mapping[str, Events] | EventSource, settings: SolveSettings) -> EventSource:
@@ -154,8 +169,15 @@ def as_source(problem: Problem, events: Mapping[str, Events] | EventSource, sett
     chosen = {channel: events[channel].select(problem.observables).to(dtype=torch.float32) for channel in problem.channels}
     if not problem.pipeline.detector.stages:
         for sample in chosen.values():
-            check_inside(sample, problem.grid.low, problem.grid.high, problem.grid.names)
+            _check_on_grid(problem, sample)
     return InMemoryEvents(chosen, replicas=settings.replicas, bootstrap=settings.replicas > 1, seed=settings.seed)
+
+
+def _check_on_grid(problem: Problem, sample: Events) -> None:
+    """Only observables: a theory may know more coordinates than are measured."""
+    axes = zip(problem.grid.names, problem.grid.low, problem.grid.high, strict=True)
+    names, low, high = zip(*(axis for axis in axes if axis[0] in problem.observables), strict=True)
+    check_inside(sample, low, high, names)
 
 
 def _device(settings: SolveSettings) -> torch.device:

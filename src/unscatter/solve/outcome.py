@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unscatter.arrays import Events, RandomStream
-from unscatter.diagnostics import CramerRao, Settled, TwoSampleResult, compare_columns, cramer_rao, settled, two_sample_test
+from unscatter.diagnostics import (
+    CramerRao,
+    Settled,
+    TwoSampleResult,
+    combined_p_value,
+    compare_columns,
+    cramer_rao,
+    settled,
+    two_sample_test,
+)
 from unscatter.events import EventSource
 from unscatter.methods import Estimate, Method
 from unscatter.pipeline import Box, Problem
@@ -20,6 +29,111 @@ from unscatter.solve.settings import SolveSettings
 
 #: Events per channel that test and comparison look at; more would cost time and show nothing new.
 _DIAGNOSED_EVENTS = 200_000
+#: Parameter sets of a noise-fed generator that synthetic events are made of.
+_MIXED_SETS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Everything that is computed to judge a fit, each when it is first asked for.
+
+    Args:
+        problem: what was fitted.
+        estimate: parameters of all replicas.
+        training: events that the fit has seen.
+        held_out: events that it has not seen, or None.
+        settings: of the loop.
+        rates: whether the numbers of events were fitted.
+    """
+
+    problem: Problem
+    estimate: Estimate
+    training: EventSource
+    held_out: EventSource | None
+    settings: SolveSettings
+    rates: bool
+
+    @cached_property
+    def bound(self) -> CramerRao:
+        """Statistical limit at the fitted parameters."""
+        return cramer_rao(self.problem, central(self.estimate), self.training.effective_counts, rates=self.rates)
+
+    @cached_property
+    def errors(self) -> Tensor:
+        """Errors of the parameters, ``[size]``: spread of the replicas, or the bound for a single fit."""
+        spread = replica_spread(self.estimate)
+        return self.bound.sigma if spread is None else spread
+
+    @cached_property
+    def settled(self) -> Settled | None:
+        """Whether the averaged parameters have come to rest; None after a round too short for a tail with two halves."""
+        if len(self.estimate.history) < 2:
+            return None
+        return settled(self.estimate.history, self.errors, share=self.settings.settle_share, names=self.problem.space.names)
+
+    @cached_property
+    def synthetic(self) -> dict[str, Events]:
+        """Fresh events of the fit: four times as many as measured, so that their own fluctuations hardly count."""
+        counts = dict(zip(self.problem.channels, self.training.counts.mean(0).tolist(), strict=True))
+        num_events = {channel: int(min(_DIAGNOSED_EVENTS, max(10_000, 4 * count))) for channel, count in counts.items()}
+        sets = _representative_sets(self.estimate)
+        share = {channel: -(-n // len(sets)) for channel, n in num_events.items()}
+        parts = [
+            # A purpose of its own: pseudo-data that were made with the same seed must not come out again.
+            self.problem.simulate(parameters, num_events=share, seed=self.settings.seed, purpose=f"diagnosis/{i}")
+            for i, parameters in enumerate(sets)
+        ]
+        return {
+            channel: Events(torch.cat([part[channel].values for part in parts]), parts[0][channel].columns)
+            for channel in self.problem.channels
+        }
+
+    @cached_property
+    def two_sample(self) -> dict[str, TwoSampleResult] | None:
+        """Per channel: trained on events that the fit has seen, judged on those that it has not."""
+        if self.held_out is None:
+            return None
+        return {channel: self._test(channel, self.held_out) for channel in self.problem.channels}
+
+    def _test(self, channel: str, held_out: EventSource) -> TwoSampleResult:
+        seen = self.training.of_channel(channel, max_events=_DIAGNOSED_EVENTS // 2)
+        unseen = held_out.of_channel(channel, max_events=_DIAGNOSED_EVENTS // 2)
+        level, seed = self.settings.test_level, self.settings.seed
+        return two_sample_test(unseen, self.synthetic[channel], training=seen, seed=seed, level=level)
+
+    @property
+    def converged(self) -> bool:
+        """Both halves of the averaged tail agree, and a fresh discriminator cannot tell synthetic from held-out events.
+
+        The adversarial loss says nothing about it.
+        """
+        tests = self.two_sample or {}
+        passed = not tests or combined_p_value([test.p_value for test in tests.values()]) >= self.settings.test_level
+        return passed and self.settled is not None and self.settled.passes
+
+    @cached_property
+    def comparison(self) -> list[Row]:
+        """One row per channel, column and bin."""
+        expected = self.expected_counts or {}
+        rows = []
+        for channel in self.problem.channels:
+            measured = self.training.of_channel(channel, max_events=_DIAGNOSED_EVENTS)
+            # A sample of the measured events says nothing about their number.
+            rate = expected.get(channel) if measured.num_events < _DIAGNOSED_EVENTS else None
+            rows += compare_columns(measured, self.synthetic[channel], channel=channel, expected=rate)
+        return [asdict(row) for row in rows]
+
+    @cached_property
+    def expected_counts(self) -> dict[str, float] | None:
+        """Events that the fit expects to be recorded, per channel; None where rates were not fitted."""
+        if not self.rates:
+            return None
+        random = RandomStream(self.settings.seed).generator("expected counts")
+        noise = self.problem.pipeline.draw_noise((), _DIAGNOSED_EVENTS, generator=random, dtype=torch.float64)
+        with torch.no_grad():
+            counts = self.problem.synthesize(central(self.estimate), noise).expected_counts
+        assert counts is not None
+        return dict(zip(self.problem.channels, (counts * self.training.exposure).tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,57 +142,36 @@ class Verdict:
 
     Args:
         stop_reason: ``converged``, ``out of rounds``, ``not judged`` or ``interrupted``; None to go on.
-        settled: whether the averaged parameters have come to rest.
-        two_sample: per channel, whether a fresh discriminator can tell synthetic from held-out events.
+        diagnosis: what it rests on, or None for the last two.
     """
 
     stop_reason: str | None
-    settled: Settled | None = None
-    two_sample: Mapping[str, TwoSampleResult] | None = None
+    diagnosis: Diagnosis | None = None
 
 
-def judge(
-    problem: Problem, estimate: Estimate, training: EventSource, held_out: EventSource | None, settings: SolveSettings, *, last: bool
-) -> Verdict:
-    """Apply the stopping rule at the end of a round.
-
-    A fit has converged when both halves of the averaged tail agree and a freshly trained discriminator cannot tell synthetic from held-out
-    events; the adversarial loss says nothing about it.
-    """
-    if not settings.diagnose:
+def judge(diagnosis: Diagnosis, *, last: bool) -> Verdict:
+    """Apply the stopping rule at the end of a round."""
+    if not diagnosis.settings.diagnose:
         return Verdict("not judged")
-    rest = settled(estimate.history, parameter_errors(problem, estimate, training), share=settings.settle_share, names=problem.space.names)
-    test = _test(problem, estimate, training, held_out, settings)
-    passed = rest.passes and all(result.passes for result in (test or {}).values())
-    reason = "converged" if passed else ("out of rounds" if last else None)
-    return Verdict(reason, rest, test)
+    if diagnosis.converged:
+        return Verdict("converged", diagnosis)
+    return Verdict("out of rounds" if last else None, diagnosis)
 
 
-def conclude(
-    problem: Problem, method: Method[Any], state: Any, training: EventSource, settings: SolveSettings, verdict: Verdict, seconds: float
-) -> Fit:
+def conclude(problem: Problem, method: Method[Any], state: Any, training: EventSource, verdict: Verdict, seconds: float) -> Fit:
     """Put the tables of a fit together."""
-    estimate = method.result(state)
     assert verdict.stop_reason is not None
-    # Somebody who interrupts wants to leave, not to wait for a judgement.
-    diagnosed = settings.diagnose and verdict.stop_reason != "interrupted"
-    bound = _bound(problem, estimate, training) if diagnosed else None
+    estimate, diagnosis = method.result(state), verdict.diagnosis
     return Fit(
         problem=problem,
         estimate=estimate,
         num_steps=state.step,
         stop_reason=verdict.stop_reason,
-        parameters=_parameter_rows(problem, estimate, bound),
+        parameters=_parameter_rows(problem, estimate, None if diagnosis is None else diagnosis.bound),
         replicas=_replica_rows(estimate),
-        comparison=_comparison(problem, estimate, training, settings) if diagnosed else [],
-        summary=_summary(problem, method, state, training, settings, verdict, seconds, bound, estimate),
+        comparison=[] if diagnosis is None else diagnosis.comparison,
+        summary=_summary(problem, method, state, training, verdict, seconds),
     )
-
-
-def parameter_errors(problem: Problem, estimate: Estimate, events: EventSource) -> Tensor:
-    """Errors of the parameters, ``[size]``: spread of the replicas, or the Cramer-Rao bound for a single fit."""
-    spread = replica_spread(estimate)
-    return _bound(problem, estimate, events).sigma if spread is None else spread
 
 
 def replica_spread(estimate: Estimate) -> Tensor | None:
@@ -86,84 +179,43 @@ def replica_spread(estimate: Estimate) -> Tensor | None:
     return estimate.parameters.double().std(0) if len(estimate.parameters) > 1 else None
 
 
-def _central(estimate: Estimate) -> Tensor:
+def central(estimate: Estimate) -> Tensor:
+    """Mean over replicas and samples, ``[size]``, float64 on the CPU."""
     return estimate.parameters.double().mean(0).cpu()
 
 
-def _bound(problem: Problem, estimate: Estimate, events: EventSource) -> CramerRao:
-    density = problem.density(_central(estimate))
-    return cramer_rao(problem, _central(estimate), events.counts.mean(0).cpu(), rates=density.expected_counts is not None)
-
-
-def _synthetic(problem: Problem, estimate: Estimate, events: EventSource, settings: SolveSettings) -> dict[str, Events]:
-    """Fresh events of the fit: four times as many as measured, so that their own fluctuations hardly count."""
-    counts = dict(zip(problem.channels, events.counts.mean(0).tolist(), strict=True))
-    num_events = {channel: int(min(_DIAGNOSED_EVENTS, max(10_000, 4 * count))) for channel, count in counts.items()}
-    return problem.simulate(_central(estimate), num_events=num_events, seed=settings.seed + 1)
-
-
-def _test(
-    problem: Problem, estimate: Estimate, training: EventSource, held_out: EventSource | None, settings: SolveSettings
-) -> dict[str, TwoSampleResult] | None:
-    """Train on events that the fit has seen, judge on those that it has not."""
-    if held_out is None:
-        return None
-    synthetic = _synthetic(problem, estimate, training, settings)
-
-    def test(channel: str) -> TwoSampleResult:
-        seen = training.of_channel(channel, max_events=_DIAGNOSED_EVENTS // 2)
-        unseen = held_out.of_channel(channel, max_events=_DIAGNOSED_EVENTS // 2)
-        return two_sample_test(unseen, synthetic[channel], training=seen, seed=settings.seed, level=settings.test_level)
-
-    return {channel: test(channel) for channel in problem.channels}
-
-
-def _comparison(problem: Problem, estimate: Estimate, events: EventSource, settings: SolveSettings) -> list[Row]:
-    synthetic = _synthetic(problem, estimate, events, settings)
-    expected = _expected_counts(problem, estimate, events) or {}
-    rows = []
-    for channel in problem.channels:
-        measured = events.of_channel(channel, max_events=_DIAGNOSED_EVENTS)
-        # A sample of the measured events says nothing about their number.
-        rate = expected.get(channel) if measured.num_events < _DIAGNOSED_EVENTS else None
-        rows += compare_columns(measured, synthetic[channel], channel=channel, expected=rate)
-    return [asdict(row) for row in rows]
-
-
-def _expected_counts(problem: Problem, estimate: Estimate, events: EventSource) -> dict[str, float] | None:
-    """Events that the fit expects to be recorded, per channel; None where rates carry no information."""
-    parameters = _central(estimate)
-    noise = problem.pipeline.draw_noise((), _DIAGNOSED_EVENTS, generator=RandomStream(0).generator("expected"), dtype=torch.float64)
-    with torch.no_grad():
-        counts = problem.synthesize(parameters, noise).expected_counts
-    return None if counts is None else dict(zip(problem.channels, (counts * events.exposure).tolist(), strict=True))
+def _representative_sets(estimate: Estimate) -> list[Tensor]:
+    """The central parameters, or some of those that a noise-fed generator proposes: it is their mixture that has to look measured."""
+    if estimate.samples.shape[1] == 1:
+        return [central(estimate)]
+    proposed = estimate.samples.flatten(0, 1).double().cpu()
+    return list(proposed[torch.linspace(0, len(proposed) - 1, _MIXED_SETS).long()])
 
 
 def _parameter_rows(problem: Problem, estimate: Estimate, bound: CramerRao | None) -> list[Row]:
-    values, spread = _central(estimate).tolist(), replica_spread(estimate)
-    rows = []
-    for i, name in enumerate(problem.space.names):
-        sigma = None if bound is None else _finite(float(bound.sigma[i]))
-        error = None if spread is None else float(spread[i])
-        truth = None if problem.truth is None else problem.truth[i]
-        scale = error or sigma
-        low, high = _range(problem, i)
-        rows.append(
-            {
-                "name": name,
-                "value": values[i],
-                "error": error,
-                "bound": sigma,
-                "relative_bound": None if sigma is None or values[i] == 0 else sigma / abs(values[i]),
-                "truth": truth,
-                "pull": None if truth is None or not scale else (values[i] - truth) / scale,
-                "low": low,
-                "high": high,
-                "role": "nuisance" if name in problem.space.nuisances else "physics",
-                "determined": bound is None or sigma is not None,
-            }
-        )
-    return rows
+    values, spread = central(estimate).tolist(), replica_spread(estimate)
+    return [_parameter_row(problem, i, values[i], None if spread is None else float(spread[i]), bound) for i in range(problem.space.size)]
+
+
+def _parameter_row(problem: Problem, index: int, value: float, error: float | None, bound: CramerRao | None) -> Row:
+    name = problem.space.names[index]
+    sigma = None if bound is None else _finite(float(bound.sigma[index]))
+    truth = None if problem.truth is None else problem.truth[index]
+    scale = error or sigma
+    low, high = _range(problem, index)
+    return {
+        "name": name,
+        "value": value,
+        "error": error,
+        "bound": sigma,
+        "relative_bound": None if sigma is None or value == 0 else sigma / abs(value),
+        "truth": truth,
+        "pull": None if truth is None or not scale else (value - truth) / scale,
+        "low": low,
+        "high": high,
+        "role": "nuisance" if name in problem.space.nuisances else "physics",
+        "determined": bound is None or sigma is not None,
+    }
 
 
 def _replica_rows(estimate: Estimate) -> list[Row]:
@@ -184,11 +236,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _summary(
-    problem: Problem, method: Method[Any], state: Any, events: EventSource, settings: SolveSettings, verdict: Verdict, seconds: float,
-    bound: CramerRao | None, estimate: Estimate,
-) -> dict[str, Any]:  # fmt: skip
-    expected = _expected_counts(problem, estimate, events)
+def _summary(problem: Problem, method: Method[Any], state: Any, events: EventSource, verdict: Verdict, seconds: float) -> dict[str, Any]:
+    estimate = method.result(state)
     return {
         "problem": problem.name,
         "description": problem.description,
@@ -199,17 +248,22 @@ def _summary(
         "stop_reason": verdict.stop_reason,
         "converged": verdict.stop_reason == "converged",
         "num_events": dict(zip(problem.channels, events.counts.mean(0).tolist(), strict=True)),
-        "expected_counts": expected,
-        "two_sample": None if verdict.two_sample is None else _test_record(verdict.two_sample),
-        "null_directions": [] if bound is None else [direction.text for direction in bound.null_directions],
-        "weak_directions": [] if bound is None else [direction.text for direction in bound.weak_directions],
-        "settled": None if verdict.settled is None else asdict(verdict.settled) | {"worst": verdict.settled.name},
         "skipped_share": method.skipped_share(state),
         "num_replicas": len(estimate.parameters),
-        "rates": expected is not None,
+        "rates": method.uses_rates(state),
         "error_source": "Cramer-Rao bound" if replica_spread(estimate) is None else "replica spread",
+        **_diagnosis_record(verdict.diagnosis),
     }
 
 
-def _test_record(tests: Mapping[str, TwoSampleResult]) -> dict[str, Any]:
-    return {channel: asdict(test) | {"passes": test.passes} for channel, test in tests.items()}
+def _diagnosis_record(diagnosis: Diagnosis | None) -> dict[str, Any]:
+    if diagnosis is None:
+        return {"expected_counts": None, "two_sample": None, "null_directions": [], "weak_directions": [], "settled": None}
+    tests, rest = diagnosis.two_sample, diagnosis.settled
+    return {
+        "expected_counts": diagnosis.expected_counts,
+        "two_sample": None if tests is None else {channel: asdict(test) | {"passes": test.passes} for channel, test in tests.items()},
+        "null_directions": [direction.text for direction in diagnosis.bound.null_directions],
+        "weak_directions": [direction.text for direction in diagnosis.bound.weak_directions],
+        "settled": None if rest is None else asdict(rest) | {"worst": rest.name},
+    }

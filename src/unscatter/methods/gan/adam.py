@@ -29,7 +29,15 @@ def adam_init(weights: Tensor) -> AdamState:
 
 
 def adam_step(
-    state: AdamState, weights: Tensor, gradient: Tensor, *, learning_rate: float, beta1: float, beta2: float, clip_norm: float
+    state: AdamState,
+    weights: Tensor,
+    gradient: Tensor,
+    *,
+    learning_rate: float | Tensor,
+    beta1: float,
+    beta2: float,
+    clip_norm: float,
+    shared_scale: bool = False,
 ) -> tuple[AdamState, Tensor, Tensor]:
     r"""One step of Adam in every replica whose gradient is finite.
 
@@ -42,10 +50,12 @@ def adam_step(
         state: moments.
         weights: ``[replica, parameters]``.
         gradient: ``[replica, parameters]``.
-        learning_rate: :math:`\eta`.
+        learning_rate: :math:`\eta`, for all or one per parameter.
         beta1: decay of the first moment.
         beta2: decay of the second moment.
         clip_norm: longest accepted gradient, relative.
+        shared_scale: divide all parameters of a replica by their common root mean square instead of each by its own; for directions that
+            are equally steep already.
 
     Returns:
         Moments, weights, and which replicas were skipped, ``[replica]``.
@@ -59,7 +69,10 @@ def adam_step(
     num_steps = state.num_steps + 1
     mean = beta1 * state.mean + (1 - beta1) * gradient
     square = beta2 * state.square + (1 - beta2) * gradient.square()
-    update = (mean / (1 - beta1**num_steps)) / ((square / (1 - beta2**num_steps)).sqrt() + 1e-8)
+    typical = (square / (1 - beta2**num_steps)).sqrt()
+    if shared_scale:
+        typical = typical.square().mean(-1, keepdim=True).sqrt()
+    update = (mean / (1 - beta1**num_steps)) / (typical + 1e-8)
     moments = AdamState(
         torch.where(finite, mean, state.mean), torch.where(finite, square, state.square), torch.where(finite, num_steps, state.num_steps)
     )
@@ -69,6 +82,6 @@ def adam_step(
 def _clip(state: AdamState, gradient: Tensor, clip_norm: float, beta2: float) -> Tensor:
     typical = (state.square.sum(-1, keepdim=True) / (1 - beta2 ** state.num_steps.clamp_min(1))).sqrt()
     norm = gradient.norm(dim=-1, keepdim=True)
-    # Before the first step there is no typical norm to compare with.
-    limit = torch.where(state.num_steps > 0, clip_norm * typical, norm)
+    # Before the first gradient that is not zero there is no typical norm to compare with.
+    limit = torch.where(typical > 0, clip_norm * typical, norm)
     return gradient * (limit / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)

@@ -21,9 +21,7 @@ _FEATURE_EVENTS = 50_000
 _DIRECTION_EVENTS = 50_000
 #: Information that a latent number is taken to have by itself: a unit step along any direction is at most 1/5 in the latent space, so that
 #: an early, confused discriminator cannot push a weakly determined parameter to the flat ends of its bijection.
-_LATENT_INFORMATION = 25.0
-#: Directions with less than this share of the largest information are null: what is left of them is the rounding of the quadrature.
-_NULL_SHARE = 1e-12
+_LATENT_INFORMATION = 0.1
 
 
 def build_static(
@@ -113,17 +111,17 @@ def _build_generator(problem: Problem, events: EventSource, settings: GanSetting
         return NetworkGenerator(start, noise_size=chosen.noise_size, hidden=chosen.hidden, generator=rng.generator("generator"))
     if not chosen.precondition:
         return DirectGenerator(start)
-    return DirectGenerator(start, equal_directions(problem, settings.num_events, events.counts.mean(0), use_rates).float())
+    return DirectGenerator(start, equal_directions(problem, settings.num_events, events.effective_counts, use_rates).float())
 
 
 def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rates: bool) -> Tensor:
     r"""Directions of the latent space along which one step's events determine the parameters equally well.
 
-    .. math:: A = (n F_\ell + \kappa)^{-1/2}, \qquad F_\ell = J^T F J, \quad J = \partial p / \partial \ell
+    .. math:: A = V (\Lambda + \kappa)^{-1/2}, \qquad n F_\ell = V \Lambda V^T, \quad F_\ell = J^T F J, \quad J = \partial p / \partial \ell
 
     with the information :math:`F` per event at the start, averaged over channels in proportion to their counts.  A unit step along any
-    column is one standard deviation of what :math:`n` events can tell; :math:`\kappa` bounds the step where they tell little.  Along exact
-    null directions the fit stays where it starts: there is no gradient, and Adam would walk on its rounding errors.
+    column is one standard deviation of what :math:`n` events can tell; :math:`\kappa` bounds the step where they tell little.  The columns
+    are eigenvectors, so that Adam scales weakly and strongly determined directions separately.
 
     Args:
         problem: any problem.
@@ -132,7 +130,7 @@ def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rate
         use_rates: whether numbers of events are fitted too.
 
     Returns:
-        ``[latent_size, latent_size]``.
+        :math:`A`, ``[latent_size, latent_size]``.
     """
     latent = start_latent(problem)
     _, by_latent = jacobian(problem.space.to_parameters, latent)
@@ -140,5 +138,4 @@ def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rate
     per_event = information.total(counts / counts.mean(), rates=use_rates)
     curvature = num_events * (by_latent.T @ per_event @ by_latent)
     eigenvalues, vectors = torch.linalg.eigh((curvature + curvature.T) / 2)
-    scale = torch.where(eigenvalues > _NULL_SHARE * eigenvalues.max(), (eigenvalues.clamp_min(0) + _LATENT_INFORMATION).rsqrt(), 0.0)
-    return vectors @ torch.diag(scale) @ vectors.T
+    return vectors * (eigenvalues.clamp_min(0) + _LATENT_INFORMATION).rsqrt()

@@ -39,6 +39,7 @@ class Features:
             SettingsError: the logarithm of a column that is not positive was asked for.
         """
         values = events.values.detach().to(torch.float64).movedim(1, 0).flatten(1, 2)
+        _check_spread(values, events.columns)
         chosen = _logarithm_columns(values, events.columns, logarithms)
         floor = values[..., list(chosen)].amin(1) / 2 if chosen else values.new_zeros(len(values), 0)
         raw = _augment(values, chosen, floor.unsqueeze(1))
@@ -62,6 +63,16 @@ class Features:
         return Features(self.logarithms, self.floor.to(device), self.mean.to(device), self.whitening.to(device))
 
 
+def _check_spread(values: Tensor, columns: tuple[str, ...]) -> None:
+    for channel, spread in enumerate(values.amax(1) - values.amin(1)):
+        for name, width in zip(columns, spread, strict=True):
+            if not width > 0:
+                raise SettingsError(
+                    f"column '{name}' of channel {channel} has the same value in all measured events, so nothing can be learnt from it.\n"
+                    f"Leave it out of the problem's observables: observables={tuple(c for c in columns if c != name)}."
+                )
+
+
 def _logarithm_columns(values: Tensor, columns: tuple[str, ...], wanted: bool | tuple[str, ...]) -> tuple[int, ...]:
     positive = [bool((values[..., i] > 0).all()) for i in range(len(columns))]
     if isinstance(wanted, bool):
@@ -82,7 +93,7 @@ def _augment(values: Tensor, logarithms: tuple[int, ...], floor: Tensor) -> Tens
 
 
 def _inverse_root(covariance: Tensor) -> Tensor:
-    """Symmetric inverse square root, with directions below a millionth of the largest variance left unscaled rather than blown up."""
+    """Inverse square root of the covariance; directions with less than 1e-4 of a column's variance are not blown up to one."""
     scale = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(covariance.dtype).tiny).sqrt()
     correlation = covariance / scale.unsqueeze(-1) / scale.unsqueeze(-2)
     eigenvalues, vectors = torch.linalg.eigh(correlation)

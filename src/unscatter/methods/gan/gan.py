@@ -101,6 +101,10 @@ class Gan:
         """The state of a checkpoint on top of a freshly built one."""
         return state.with_tensors(tensors)
 
+    def uses_rates(self, state: GanState) -> bool:
+        """Whether the numbers of events are fitted."""
+        return state.static.use_rates
+
     def skipped(self, state: GanState) -> Tensor:
         """Skipped steps of generator and discriminator, ``[2, replica]``."""
         return state.skipped

@@ -141,15 +141,15 @@ def zero_centred_penalty(gradient: Tensor, weights: Tensor) -> Tensor:
     return (weights * gradient.square().sum(-1)).mean(-1) / 2
 
 
-def unit_penalty(gradient: Tensor) -> Tensor:
-    r"""Penalty :math:`\langle (|\nabla d| - 1)^2 \rangle` on points between measured and synthetic events.
+def unit_penalty(gradient: Tensor, weights: Tensor) -> Tensor:
+    r"""Penalty :math:`\langle w\,(|\nabla d| - 1)^2 \rangle` on points between measured and synthetic events.
 
     References:
         Gulrajani et al., arXiv:1704.00028, eq. (3).
     """
     # The root of zero has no derivative; the tiny number keeps it finite and changes nothing that could be seen.
     norm = (gradient.square().sum(-1) + torch.finfo(gradient.dtype).tiny).sqrt()
-    return (norm - 1).square().mean(-1)
+    return (weights * (norm - 1).square()).mean(-1)
 
 
 def poisson_loss(expected_counts: Tensor, observed_counts: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -23,17 +24,44 @@ class GanStatic:
     """What does not change during a fit and is rebuilt, not stored."""
 
     problem: Problem
+    """What is fitted."""
     generator: FlatModule
+    """Structure of the generator, and its buffers."""
     discriminator: FlatModule
+    """Structure of the discriminator."""
     features: Features
+    """What the discriminator sees of an event."""
     observed_counts: Tensor
-    """``[replica, channel]``."""
+    """Measured numbers of events, ``[replica, channel]``."""
     exposure: float
+    """Share of the full data behind the observed counts."""
     use_rates: bool
+    """Whether numbers of events are fitted."""
     rng: RandomStream
+    """Where all random numbers come from."""
     num_steps: int
+    """Steps of a round."""
     exchange: Exchange
+    """How ranks share the generator."""
     device: torch.device
+    """Where all tensors are."""
+
+    def constants(self) -> dict[str, Tensor]:
+        """Buffers of the generator and the feature transform: recomputed elsewhere they could differ in the last bit, or in a sign."""
+        buffers = {f"generator.{name}": buffer for name, buffer in self.generator.module.named_buffers()}
+        features = {f"features.{name}": getattr(self.features, name) for name in _FEATURE_TENSORS}
+        return buffers | features | {"observed_counts": self.observed_counts}
+
+    def with_constants(self, tensors: Mapping[str, Tensor]) -> GanStatic:
+        """The same with the constants of a checkpoint."""
+        module = copy.deepcopy(self.generator.module)
+        for name, buffer in module.named_buffers():
+            buffer.copy_(tensors[f"generator.{name}"])
+        features = replace(self.features, **{name: tensors[f"features.{name}"] for name in _FEATURE_TENSORS})
+        return replace(self, generator=FlatModule(module, self.generator.num_replicas), features=features)
+
+
+_FEATURE_TENSORS = ("floor", "mean", "whitening")
 
 
 class Player(NamedTuple):
@@ -85,36 +113,54 @@ class GanState:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes, by name."""
-        flat: dict[str, Tensor] = {"step": torch.tensor(self.step)}
-        for name in ("generator", "discriminator"):
-            player: Player = getattr(self, name)
-            flat[f"{name}.weights"] = player.weights
-            flat |= {f"{name}.adam.{key}": value for key, value in player.adam._asdict().items()}
-        return flat | {f.name: getattr(self, f.name) for f in fields(self)[4:]}
+        """Everything that changes, and the constants that give the weights their meaning, by name."""
+        changing = {name: getattr(self, name) for name in _AVERAGES}
+        players = _player_tensors("generator", self.generator) | _player_tensors("discriminator", self.discriminator)
+        return {"step": torch.tensor(self.step)} | players | changing | self.static.constants()
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> GanState:
         """This state with the tensors of a checkpoint.
 
         Raises:
-            CheckpointError: a tensor is missing or has another shape, as after a change of the networks or of the number of replicas.
+            CheckpointError: a tensor is missing or has another shape, as after a change of the networks or of the number of replicas,
+                or the checkpoint was made from other numbers of events.
         """
-        for name, own in self.tensors().items():
-            if name not in tensors:
-                raise CheckpointError(f"the checkpoint has no tensor '{name}'; it holds {sorted(tensors)}.")
-            if tensors[name].shape != own.shape:
-                raise CheckpointError(
-                    f"tensor '{name}' of the checkpoint has the shape {tuple(tensors[name].shape)}, "
-                    f"but these settings need {tuple(own.shape)}.\n"
-                    "Resume with the networks and the number of replicas that the run was started with."
-                )
+        own = self.tensors()
+        for name, tensor in own.items():
+            _check_tensor(name, tensor, tensors)
+        given = {name: tensors[name].to(tensor) for name, tensor in own.items()}
+        if not torch.equal(given["observed_counts"], own["observed_counts"]):
+            raise CheckpointError(
+                f"the checkpoint was made from {given['observed_counts'].tolist()} events per replica and channel, "
+                f"but there are {own['observed_counts'].tolist()} now: resume with the events that the run was started with."
+            )
+        return replace(
+            self,
+            static=self.static.with_constants(given),
+            step=int(given["step"]),
+            generator=_player("generator", given),
+            discriminator=_player("discriminator", given),
+            **{name: given[name] for name in _AVERAGES},
+        )
 
-        def like(name: str) -> Tensor:
-            return tensors[name].to(self.tensors()[name])
 
-        def player(name: str) -> Player:
-            adam = AdamState(*(like(f"{name}.adam.{key}") for key in AdamState._fields))
-            return Player(like(f"{name}.weights"), adam)
+_AVERAGES = ("ema", "tail", "tail_counts", "skipped")
 
-        rest = {f.name: like(f.name) for f in fields(self)[4:]}
-        return replace(self, step=int(tensors["step"]), generator=player("generator"), discriminator=player("discriminator"), **rest)
+
+def _player_tensors(name: str, player: Player) -> dict[str, Tensor]:
+    moments = {f"{name}.adam.{key}": value for key, value in player.adam._asdict().items()}
+    return {f"{name}.weights": player.weights} | moments
+
+
+def _player(name: str, tensors: Mapping[str, Tensor]) -> Player:
+    return Player(tensors[f"{name}.weights"], AdamState(*(tensors[f"{name}.adam.{key}"] for key in AdamState._fields)))
+
+
+def _check_tensor(name: str, own: Tensor, tensors: Mapping[str, Tensor]) -> None:
+    if name not in tensors:
+        raise CheckpointError(f"the checkpoint has no tensor '{name}'; it holds {sorted(tensors)}.")
+    if tensors[name].shape != own.shape:
+        raise CheckpointError(
+            f"tensor '{name}' of the checkpoint has the shape {tuple(tensors[name].shape)}, but these settings need {tuple(own.shape)}.\n"
+            "Resume with the networks and the number of replicas that the run was started with."
+        )

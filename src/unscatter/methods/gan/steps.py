@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +15,7 @@ from unscatter.methods.gan.losses import LOSSES, poisson_loss, unit_penalty, zer
 from unscatter.methods.gan.settings import DiscriminatorSettings, GanSettings, GeneratorSettings
 from unscatter.methods.gan.state import GanState, GanStatic, Player
 from unscatter.methods.protocol import Metrics
-from unscatter.networks import Generator
+from unscatter.networks import DirectGenerator, Generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +36,12 @@ class Side:
         weights = events.weights_or_ones()
         return cls(static.features(events), weights / weights.mean(-1, keepdim=True))
 
-    def thinned(self, num_events: int) -> Side:
-        """About so many events, evenly spread: samplers may return them sorted, and backgrounds come last."""
-        stride = max(1, self.features.shape[2] // num_events)
-        return Side(self.features[:, :, ::stride], self.weights[:, :, ::stride])
+    def thinned(self, num_events: int, random: torch.Generator) -> Side:
+        """So many events at random, or all: samplers may return them sorted, and backgrounds come last."""
+        if self.features.shape[2] <= num_events:
+            return self
+        chosen = torch.randperm(self.features.shape[2], generator=random, device=random.device)[:num_events]
+        return Side(self.features[:, :, chosen], self.weights[:, :, chosen])
 
 
 def measured_side(state: GanState, events: EventSource, settings: GanSettings) -> Side:
@@ -58,7 +59,8 @@ def tell_apart(state: GanState, settings: GanSettings, measured: Side) -> tuple[
         with torch.no_grad():
             synthetic, _ = synthetic_side(state, settings, state.generator.weights, f"discriminator/{k}")
         weights = player.weights.detach().requires_grad_()
-        loss, metrics = discriminator_loss(static, settings, weights, measured, synthetic, _mixing(static, state.step, k))
+        random = static.rng.generator("penalty", state.step, k, device=static.device)
+        loss, metrics = discriminator_loss(static, settings, weights, measured, synthetic, random)
         (gradient,) = torch.autograd.grad(loss.sum(), weights)
         player, skipped = _stepped(player, gradient, chosen, rate_factor(settings, state))
         skips = skips + skipped
@@ -73,7 +75,8 @@ def bring_together(state: GanState, settings: GanSettings, discriminator: Player
     loss, metrics = generator_loss(static, settings, discriminator.weights, measured, synthetic, expected_counts)
     (gradient,) = torch.autograd.grad(loss.sum(), weights)
     gradient = static.exchange.before_step(gradient)
-    player, skipped = _stepped(state.generator, gradient, settings.generator, rate_factor(settings, state))
+    factor = rate_factor(settings, state)
+    player, skipped = _stepped(state.generator, gradient, settings.generator, factor, shared_scale=_is_preconditioned(static))
     player = player._replace(weights=static.exchange.after_step(player.weights))
     return player, skipped, metrics
 
@@ -129,20 +132,18 @@ def _channel_weights(static: GanStatic) -> Tensor:
 
 
 def discriminator_loss(
-    static: GanStatic, settings: GanSettings, weights: Tensor, measured: Side, synthetic: Side, mixing: Callable[[Tensor], Tensor]
+    static: GanStatic, settings: GanSettings, weights: Tensor, measured: Side, synthetic: Side, random: torch.Generator
 ) -> tuple[Tensor, Metrics]:
-    """Loss per replica, ``[replica]``, with the gradient penalty."""
+    """Loss per replica, ``[replica]``, with the gradient penalty on a random part of the events."""
     num_measured = measured.features.shape[2]
     scores = static.discriminator(weights, torch.cat([measured.features, synthetic.features], 2))
     paired = _pair(scores[:, :, :num_measured], scores[:, :, num_measured:], measured, synthetic)
     adversarial = LOSSES[settings.loss].discriminator(*paired)
-    n = settings.discriminator.penalty_events
-    if settings.discriminator.penalty == 0:
-        penalty = torch.zeros_like(adversarial)
-    elif settings.loss == "wasserstein-gp":
-        penalty = _slope_penalty(static, weights, measured.thinned(n), synthetic.thinned(n), mixing)
-    else:
-        penalty = _flat_penalty(static, weights, measured.thinned(n), synthetic.thinned(n))
+    penalty = torch.zeros_like(adversarial)
+    if settings.discriminator.penalty > 0:
+        n = settings.discriminator.penalty_events
+        function = _slope_penalty if settings.loss == "wasserstein-gp" else _flat_penalty
+        penalty = function(static, weights, measured.thinned(n, random), synthetic.thinned(n, random), random)
     loss = (adversarial + settings.discriminator.penalty * penalty).sum(-1)
     return loss, {"discriminator_loss": adversarial.detach().mean(-1), "penalty": penalty.detach().mean(-1)}
 
@@ -180,6 +181,11 @@ def rate_factor(settings: GanSettings, state: GanState) -> float:
     return height * (settings.final_rate + (1 - settings.final_rate) * (1 + math.cos(math.pi * share)) / 2)
 
 
+def _is_preconditioned(static: GanStatic) -> bool:
+    module = static.generator.module
+    return isinstance(module, DirectGenerator) and module.preconditioned
+
+
 def _pair(d_measured: Tensor, d_synthetic: Tensor, measured: Side, synthetic: Side) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A measured partner for every synthetic event: measured ones are shuffled, so some may serve twice or not at all.
 
@@ -189,7 +195,9 @@ def _pair(d_measured: Tensor, d_synthetic: Tensor, measured: Side, synthetic: Si
     return d_measured[..., partners], d_synthetic, measured.weights[..., partners], synthetic.weights
 
 
-def _stepped(player: Player, gradient: Tensor, chosen: GeneratorSettings | DiscriminatorSettings, factor: float) -> tuple[Player, Tensor]:
+def _stepped(
+    player: Player, gradient: Tensor, chosen: GeneratorSettings | DiscriminatorSettings, factor: float | Tensor, shared_scale: bool = False
+) -> tuple[Player, Tensor]:
     adam, weights, skipped = adam_step(
         player.adam,
         player.weights,
@@ -198,28 +206,24 @@ def _stepped(player: Player, gradient: Tensor, chosen: GeneratorSettings | Discr
         beta1=chosen.beta1,
         beta2=chosen.beta2,
         clip_norm=chosen.clip_norm,
+        shared_scale=shared_scale,
     )
     return Player(weights, adam), skipped
 
 
-def _mixing(static: GanStatic, step: int, k: int) -> Callable[[Tensor], Tensor]:
-    """Uniform numbers of the shape of a tensor, for points between measured and synthetic events."""
-    return lambda like: torch.rand(
-        like.shape, generator=static.rng.generator("mixing", step, k, device=static.device), device=static.device
-    )
-
-
-def _flat_penalty(static: GanStatic, weights: Tensor, measured: Side, synthetic: Side) -> Tensor:
-    """Zero-centred penalty on both sides, ``[replica, channel]``."""
+def _flat_penalty(static: GanStatic, weights: Tensor, measured: Side, synthetic: Side, random: torch.Generator) -> Tensor:
+    """Zero-centred penalty on both sides, ``[replica, channel]``; nothing in it is random."""
     features = torch.cat([measured.features, synthetic.features], 2).detach().requires_grad_()
     (slope,) = torch.autograd.grad(static.discriminator(weights, features).sum(), features, create_graph=True)
     on_measured, on_synthetic = slope.split([measured.features.shape[2], synthetic.features.shape[2]], 2)
     return zero_centred_penalty(on_measured, measured.weights) + zero_centred_penalty(on_synthetic, synthetic.weights)
 
 
-def _slope_penalty(static: GanStatic, weights: Tensor, measured: Side, synthetic: Side, mixing: Callable[[Tensor], Tensor]) -> Tensor:
+def _slope_penalty(static: GanStatic, weights: Tensor, measured: Side, synthetic: Side, random: torch.Generator) -> Tensor:
+    """Penalty on slopes other than one between measured and synthetic events, ``[replica, channel]``."""
     n = min(measured.features.shape[2], synthetic.features.shape[2])
-    share = mixing(measured.features[:, :, :n, :1])
-    between = torch.lerp(synthetic.features[:, :, :n].detach(), measured.features[:, :, :n], share).requires_grad_()
+    one, other = measured.features[:, :, :n], synthetic.features[:, :, :n].detach()
+    share = torch.rand(one[..., :1].shape, generator=random, device=random.device)
+    between = torch.lerp(other, one, share).requires_grad_()
     (slope,) = torch.autograd.grad(static.discriminator(weights, between).sum(), between, create_graph=True)
-    return unit_penalty(slope)
+    return unit_penalty(slope, torch.lerp(synthetic.weights[:, :, :n].detach(), measured.weights[:, :, :n], share[..., 0]))
