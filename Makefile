@@ -5,7 +5,7 @@ PYTHON ?= python3
 DEMO ?= solve examples/proxy2d.yaml
 JOBS ?= 0
 TEST ?=
-BENCHMARKS ?= $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py)))
+BENCHMARKS ?= benchmarks/samplers/gradient.py benchmarks/samplers/speed.py benchmarks/training_step.py benchmarks/fit_quality.py
 
 VENV := .venv
 BIN := $(VENV)/bin

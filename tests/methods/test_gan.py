@@ -16,7 +16,7 @@ from unscatter.pipeline import ParameterSpace, Pipeline, Problem
 from unscatter.problems import proxy1d
 from unscatter.theories import FunctionTheory
 
-SMALL = DiscriminatorSettings(hidden=(16, 16))
+SMALL = DiscriminatorSettings(hidden=(16, 16), learning_rate=3e-3)
 TINY = GanSettings(num_events=64, discriminator=SMALL)
 
 
@@ -157,7 +157,7 @@ def test_without_rates_the_amplitude_stays_where_it_starts() -> None:
     problem = decay_problem(luminosity=(5000.0,))
     source = source_of(problem)
     gan, state = run(problem, source, TINY.model_copy(update={"rates": "off"}), 20)
-    assert float(gan.current(state)[0, 0]) == pytest.approx(2.0, abs=1e-6)
+    assert float(gan.current(state)[0, 0]) == pytest.approx(2.0, abs=1e-5)
 
 
 def test_rates_without_luminosity_are_refused() -> None:
@@ -192,7 +192,7 @@ def test_every_loss_moves_towards_the_truth(loss: str) -> None:
     settings = GanSettings(loss=loss, num_events=256, discriminator=SMALL)  # pyright: ignore[reportArgumentType]
     gan, state = run(problem, source, settings, 120)
     start = float(problem.space.to_parameters(torch.zeros(2))[1])
-    assert abs(float(gan.current(state)[0, 1]) - 1.0) < 0.6 * abs(start - 1.0)
+    assert abs(float(gan.result(state).parameters[0, 1]) - 1.0) < 0.6 * abs(start - 1.0)
 
 
 def test_features_are_white_on_the_events_they_were_fitted_on() -> None:

@@ -16,7 +16,7 @@ from unscatter.problems import proxy2d
 from unscatter.solve import SolveSettings, solve
 from unscatter.theories import FunctionTheory
 
-GAN = Gan(GanSettings(num_events=256, discriminator=DiscriminatorSettings(hidden=(16, 16))))
+GAN = Gan(GanSettings(num_events=512, discriminator=DiscriminatorSettings(hidden=(16, 16), learning_rate=3e-3)))
 
 
 def decay_problem(luminosity: tuple[float, ...] | None = None) -> Problem:
@@ -52,9 +52,9 @@ class Recording:
 def test_fit_stops_when_converged_and_finds_the_rate() -> None:
     problem = decay_problem()
     events = problem.simulate(num_events=4000, seed=1)
-    fit = solve(problem, events, method=GAN, settings=SolveSettings(steps=150, held_out=0.2))
+    fit = solve(problem, events, method=GAN, settings=SolveSettings(steps=200, held_out=0.2))
     assert fit.converged
-    assert fit.num_steps in (150, 300, 450)
+    assert fit.num_steps in (200, 400, 600)
     # Sigma of the rate is about 1.7 % for the 3200 events that are fitted.
     assert fit.value("rate") == pytest.approx(1.0, abs=0.08)
     assert fit.error("rate") == pytest.approx(0.018, rel=0.1)
@@ -102,7 +102,7 @@ def test_resume_at_the_end_of_a_round_judges_it_first() -> None:
 def test_replicas_give_the_error_by_their_spread() -> None:
     problem = decay_problem()
     events = problem.simulate(num_events=2000, seed=1)
-    fit = solve(problem, events, method=GAN, settings=SolveSettings(steps=150, replicas=12, max_rounds=1, held_out=0.2))
+    fit = solve(problem, events, method=GAN, settings=SolveSettings(steps=300, replicas=12, max_rounds=1, held_out=0.2))
     assert fit.summary["error_source"] == "replica spread"
     assert len(fit.replicas) == 12
     # The bound for 1600 events; the spread of twelve replicas is known to 21 %.

@@ -82,6 +82,12 @@ class Problem:
             return
         if len(values) != self.space.size:
             raise ParameterError(f"'{label}' needs {self.space.size} values for {list(self.space.names)}, got {len(values)}.")
+        try:
+            self.space.to_latent(torch.tensor(values, dtype=torch.float64))
+        except ParameterError as error:
+            raise ParameterError(
+                f"'{label}' of problem '{self.name}': {error}\nThe parameters are, in this order, {list(self.space.names)}."
+            ) from None
 
     @property
     def grid(self) -> Grid:

@@ -68,10 +68,12 @@ class ParameterSpace:
         return cls(tuple(everything), Box(tuple(map(float, lows)), tuple(map(float, highs))), None, len(nuisances or {}))
 
     @classmethod
-    def of_blocks(cls, blocks: Sequence[tuple[Sequence[str], Bijection]]) -> ParameterSpace:
-        """Put named blocks side by side, for instance a box and a :class:`~unscatter.pipeline.bijections.Simplex`."""
+    def of_blocks(
+        cls, blocks: Sequence[tuple[Sequence[str], Bijection]], *, shape: tuple[int, ...] | None = None, num_nuisances: int = 0
+    ) -> ParameterSpace:
+        """Put named blocks side by side, for instance a box and a :class:`~unscatter.pipeline.bijections.Simplex`; nuisances last."""
         names = tuple(name for block_names, _ in blocks for name in block_names)
-        return cls(names, product_of([bijection for _, bijection in blocks]))
+        return cls(names, product_of([bijection for _, bijection in blocks]), shape, num_nuisances)
 
     @property
     def physics_shape(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unscatter.arrays import Events, RandomStream
 from unscatter.diagnostics import MIN_EVENTS
-from unscatter.errors import DivergenceError, SettingsError
+from unscatter.errors import DivergenceError, SettingsError, UnscatterError
 from unscatter.events import EventSource, InMemoryEvents, StackedEvents, check_inside
 from unscatter.exchange import Exchange
 from unscatter.methods import Gan, Method
@@ -62,10 +62,9 @@ def solve(
         5
     """
     settings = SolveSettings() if settings is None else settings
+    device = _device(settings)
     job = _prepare(problem, events, Gan() if method is None else method, settings, Observers(() if observer is None else (observer,)))
-    state = job.method.init(
-        problem, job.training, RandomStream(settings.seed), num_steps=settings.steps, exchange=exchange, device=_device(settings)
-    )
+    state = job.method.init(problem, job.training, RandomStream(settings.seed), num_steps=settings.steps, exchange=exchange, device=device)
     if resume_from is not None:
         state = job.method.restore(state, resume_from)
     clock = _Clock(seconds_before)
@@ -109,7 +108,7 @@ def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
     end = min((state.step // settings.steps + 1) * settings.steps, job.last_step)
     job.observer.started(state.step, end)
     while state.step < end:
-        state, metrics = job.method.step(state, job.training)
+        state, metrics = _step_or_save(job, state, clock)
         due = state.step % settings.log_every == 0 or state.step == end
         if due:
             _check_finite(job.method, state)
@@ -120,6 +119,16 @@ def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
         if stop:
             return state, True
     return state, False
+
+
+def _step_or_save(job: _Job, state: Any, clock: _Clock) -> tuple[Any, Mapping[str, Tensor]]:
+    """A step; if it raises, the state before it is kept as a checkpoint."""
+    try:
+        return job.method.step(state, job.training)
+    except UnscatterError:
+        if state.step > 0:
+            job.observer.checkpoint(state.step, job.method.tensors(state), {"seconds": clock.seconds})
+        raise
 
 
 def _judged(job: _Job, state: Any) -> Verdict:

@@ -16,7 +16,7 @@ class GeneratorSettings(_Section):
 
     kind: Literal["direct", "network"] = "direct"
     """``direct``: the parameters themselves are learnt; ``network``: a network fed with noise proposes them."""
-    learning_rate: float = Field(default=0.1, gt=0)
+    learning_rate: float = Field(default=0.2, gt=0)
     """Adam's step size at the start."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's momentum; 0 to 0.5, because the other player moves too."""
@@ -41,7 +41,7 @@ class DiscriminatorSettings(_Section):
     """Columns of every hidden layer."""
     activation: Literal["silu", "gelu", "tanh", "leaky-relu", "softplus"] = "silu"
     """Nonlinearity; smooth ones suit the gradient penalty."""
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's step size at the start."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's momentum; 0 to 0.5, because the other player moves too."""
