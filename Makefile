@@ -2,7 +2,8 @@
 # It takes Python >= 3.11 and make, and the network only until everything is installed.
 
 PYTHON ?= python3
-DEMO ?= solve examples/proxy2d.yaml
+# A new directory every time: nothing is ever written over.
+DEMO ?= solve examples/proxy2d.yaml --run runs/demo-$(shell date +%Y%m%d-%H%M%S)
 JOBS ?= 0
 TEST ?=
 BENCHMARKS ?= benchmarks/samplers/gradient.py benchmarks/samplers/speed.py benchmarks/training_step.py benchmarks/fit_quality.py

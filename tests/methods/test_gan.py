@@ -157,7 +157,7 @@ def test_without_rates_the_amplitude_stays_where_it_starts() -> None:
     problem = decay_problem(luminosity=(5000.0,))
     source = source_of(problem)
     gan, state = run(problem, source, TINY.model_copy(update={"rates": "off"}), 20)
-    assert float(gan.current(state)[0, 0]) == pytest.approx(2.0, abs=1e-5)
+    assert float(gan.current(state)[0, 0]) == pytest.approx(2.0, abs=1e-3)
 
 
 def test_rates_without_luminosity_are_refused() -> None:
