@@ -7,7 +7,7 @@ from importlib.metadata import version as installed_version
 
 # The kernel of an executed page inherits both.
 os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 project = "unscatter"
 author = "The unscatter developers"
