@@ -20,7 +20,7 @@ class SolveSettings(BaseModel):
     steps: int = Field(default=2000, ge=1)
     """Steps of a round; the step sizes fall along it, and the generator is averaged over its tail."""
     max_rounds: int = Field(default=3, ge=1)
-    """A fit that has not converged at the end of a round goes on for another one, with smaller steps, up to so many."""
+    """A fit that has not converged at the end of a round goes on for another one, up to so many."""
     seed: int = Field(default=0, ge=0)
     """Fixes everything, bit for bit."""
     replicas: int = Field(default=1, ge=1)
@@ -29,8 +29,8 @@ class SolveSettings(BaseModel):
     """Share of the events that no fit sees, for the test whether synthetic and measured events can be told apart; 0 for none."""
     test_level: float = Field(default=0.01, gt=0, lt=1)
     """The test is passed where its p-value is above this level."""
-    settle_share: float = Field(default=0.5, gt=0)
-    """Parameters have settled where both halves of the tail agree within this share of their error."""
+    settle_share: float = Field(default=1.0, gt=0)
+    """Parameters have settled where both halves of the tail agree within this share of their error; their mean is off by half of that."""
     log_every: int = Field(default=20, ge=1)
     """Steps between records of the metrics."""
     checkpoint_every: int = Field(default=500, ge=1)

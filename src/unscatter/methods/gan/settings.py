@@ -16,8 +16,8 @@ class GeneratorSettings(_Section):
 
     kind: Literal["direct", "network"] = "direct"
     """``direct``: the parameters themselves are learnt; ``network``: a network fed with noise proposes them."""
-    learning_rate: float = Field(default=0.2, gt=0)
-    """Adam's step size at the start."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Adam's step size at the start; 0.2 for ``direct`` with ``precondition``, 0.01 without it, 0.001 for ``network`` when null."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's momentum; 0 to 0.5, because the other player moves too."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
@@ -32,6 +32,15 @@ class GeneratorSettings(_Section):
     """``network`` only: columns of every hidden layer."""
     clip_norm: float = Field(default=10.0, gt=0)
     """Largest norm of a replica's gradient, in units of its running root mean square; longer ones are scaled down."""
+
+    @property
+    def step_size(self) -> float:
+        """Adam's step size at the start, whatever the kind."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        if self.kind == "network":
+            return 1e-3
+        return 0.2 if self.precondition else 1e-2
 
 
 class DiscriminatorSettings(_Section):
@@ -58,6 +67,11 @@ class DiscriminatorSettings(_Section):
     clip_norm: float = Field(default=10.0, gt=0)
     """Largest norm of a replica's gradient, in units of its running root mean square; longer ones are scaled down."""
 
+    @property
+    def step_size(self) -> float:
+        """Adam's step size at the start."""
+        return self.learning_rate
+
 
 class GanSettings(_Section):
     """Settings of the adversarial method.
@@ -81,7 +95,7 @@ class GanSettings(_Section):
     """How step sizes fall: to ``final_rate`` of the start along a cosine, or not at all."""
     final_rate: float = Field(default=0.05, gt=0, le=1)
     """Step size at the end as a share of that at the start."""
-    later_rate: float = Field(default=0.3, gt=0, le=1)
+    later_rate: float = Field(default=1.0, gt=0, le=1)
     """Step size at the start of the second and later rounds as a share of that of the first."""
     average: Literal["tail", "ema", "last"] = "tail"
     """Reported generator: mean of the weights over the tail, exponential moving average, or the last iterate."""

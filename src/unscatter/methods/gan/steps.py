@@ -202,7 +202,7 @@ def _stepped(
         player.adam,
         player.weights,
         gradient,
-        learning_rate=chosen.learning_rate * factor,
+        learning_rate=chosen.step_size * factor,
         beta1=chosen.beta1,
         beta2=chosen.beta2,
         clip_norm=chosen.clip_norm,
