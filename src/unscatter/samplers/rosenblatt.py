@@ -22,7 +22,7 @@ from unscatter.samplers.transport import Frame, transport
 class Rosenblatt:
     r"""Draw events exactly from the multilinear interpolant of a tabulated density, with exact gradients to the node values.
 
-    The first coordinate is drawn from its marginal, the second from its conditional given the first, and so on [1]_:
+    The first coordinate is drawn from its marginal, the second from its conditional given the first, and so on:
 
     .. math:: F_d(x_d \mid x_1 \dots x_{d-1}) = u_d, \qquad
               \frac{\partial x_d}{\partial p} = -\frac{1}{f_d} \Big( \frac{\partial F_d}{\partial p}
@@ -51,8 +51,8 @@ class Rosenblatt:
         SettingsError: a setting is none of the above, or ``compile=True`` on a machine without a C compiler.
 
     References:
-        .. [1] M. Rosenblatt, Remarks on a multivariate transformation, Ann. Math. Statist. 23 (1952) 470.
-        .. [2] M. Figurnov, S. Mohamed, A. Mnih, Implicit reparameterization gradients, NeurIPS 2018, arXiv:1805.08498.
+        - M. Rosenblatt, Remarks on a multivariate transformation, Ann. Math. Statist. 23 (1952) 470.
+        - M. Figurnov, S. Mohamed, A. Mnih, Implicit reparameterization gradients, NeurIPS 2018, arXiv:1805.08498.
 
     Example:
         >>> from unscatter.arrays import Density, Grid
