@@ -6,7 +6,7 @@ PYTHON ?= python3
 DEMO ?= solve examples/proxy2d.yaml --run runs/demo-$(shell date +%Y%m%d-%H%M%S)
 JOBS ?= 0
 TEST ?=
-BENCHMARKS ?= benchmarks/samplers/gradient.py benchmarks/samplers/speed.py benchmarks/training_step.py benchmarks/fit_quality.py
+BENCHMARKS ?= benchmarks/samplers/gradient.py benchmarks/samplers/speed.py benchmarks/grid_shift.py benchmarks/training_step.py benchmarks/fit_quality.py
 
 VENV := .venv
 BIN := $(VENV)/bin

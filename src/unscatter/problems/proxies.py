@@ -16,7 +16,7 @@ from unscatter.theories import Proxy1D, Proxy2D
 
 #: The axis ends a hair below one, where (1 - x)^b has no derivative by b; fewer than one event in 10^12 lies beyond.
 _PROXY1D_HIGH = 1 - 1e-6
-#: Nodes crowd towards small x as i^1.6: the interpolant then moves no fit to 10^5 events by more than 0.1 standard deviations.
+#: Nodes crowd towards small x as i^1.6: the interpolant then moves no fit to 10^5 events by more than 0.05 standard deviations.
 _PROXY2D_GRADING = 1.6
 
 
