@@ -2,8 +2,8 @@
 
     python benchmarks/grid_shift.py
 
-The likelihood of the multilinear interpolant is maximised for events of the exact density: one Newton step from the truth, with expectations by
-quadrature, so nothing fluctuates.
+The likelihood of the multilinear interpolant is maximised for events of the exact density: one Newton step from the truth, with
+expectations by quadrature, so nothing fluctuates.
 """
 
 from __future__ import annotations
