@@ -82,12 +82,7 @@ class Problem:
             return
         if len(values) != self.space.size:
             raise ParameterError(f"'{label}' needs {self.space.size} values for {list(self.space.names)}, got {len(values)}.")
-        try:
-            self.space.to_latent(torch.tensor(values, dtype=torch.float64))
-        except ParameterError as error:
-            raise ParameterError(
-                f"'{label}' of problem '{self.name}': {error}\nThe parameters are, in this order, {list(self.space.names)}."
-            ) from None
+        self._check_inside(label, torch.tensor(values, dtype=torch.float64))
 
     @property
     def grid(self) -> Grid:
@@ -159,7 +154,7 @@ class Problem:
             ParameterError: no truth is known, or the parameters do not fit.
         """
         values = self.parameters_or_truth(parameters)
-        self._check_inside(values)
+        self._check_inside("parameters", values)
         stream = RandomStream(seed, (purpose, self.name))
         simulation = _Simulation(self, values, stream)
         wanted = simulation.numbers_wanted(num_events)
@@ -169,11 +164,12 @@ class Problem:
         """Try the problem out, see :func:`unscatter.pipeline.check.check`: shapes, finite values, gradients, speed."""
         return check_problem(self, num_events=num_events, seed=seed)
 
-    def _check_inside(self, values: Tensor) -> None:
+    def _check_inside(self, label: str, values: Tensor) -> None:
         try:
             self.space.to_latent(values)
         except ParameterError as error:
-            raise ParameterError(f"{error}\nThe parameters of '{self.name}' are, in this order, {list(self.space.names)}.") from None
+            order = f"The parameters are, in this order, {list(self.space.names)}."
+            raise ParameterError(f"'{label}' of problem '{self.name}': {error}\n{order}") from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -170,7 +170,7 @@ def conclude(problem: Problem, method: Method[Any], state: Any, training: EventS
         parameters=_parameter_rows(problem, estimate, None if diagnosis is None else diagnosis.bound),
         replicas=_replica_rows(estimate),
         comparison=[] if diagnosis is None else diagnosis.comparison,
-        summary=_summary(problem, method, state, training, verdict, seconds),
+        summary=_summary(problem, method, state, estimate, training, verdict, seconds),
     )
 
 
@@ -236,8 +236,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _summary(problem: Problem, method: Method[Any], state: Any, events: EventSource, verdict: Verdict, seconds: float) -> dict[str, Any]:
-    estimate = method.result(state)
+def _summary(
+    problem: Problem, method: Method[Any], state: Any, estimate: Estimate, events: EventSource, verdict: Verdict, seconds: float
+) -> dict[str, Any]:
     return {
         "problem": problem.name,
         "description": problem.description,

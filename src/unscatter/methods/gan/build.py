@@ -19,8 +19,8 @@ from unscatter.pipeline import Problem, fisher_information, jacobian
 _FEATURE_EVENTS = 50_000
 #: Simulated events behind the directions of a preconditioned fit.
 _DIRECTION_EVENTS = 50_000
-#: Information that a latent number is taken to have by itself: a unit step along any direction is at most 1/5 in the latent space, so that
-#: an early, confused discriminator cannot push a weakly determined parameter to the flat ends of its bijection.
+#: Information that a latent number is taken to have by itself: it bounds a unit step along any direction to about 3 in the latent space,
+#: a third of an interval, where a step's events tell next to nothing.
 _LATENT_INFORMATION = 0.1
 
 
