@@ -65,3 +65,15 @@ class DivergenceError(UnscatterError, ArithmeticError):
 
 class MissingExtraError(UnscatterError, ImportError):
     """An optional dependency is not installed; the message holds the line that installs it."""
+
+
+class TableError(UnscatterError, OSError):
+    """A theory table is missing, damaged, of another version, or does not cover what was asked of it."""
+
+
+class PdfGridError(UnscatterError, ValueError):
+    """A grid of parton densities is malformed, or was asked outside its range."""
+
+
+class DataError(UnscatterError, ValueError):
+    """Published measurements are missing, malformed or do not fit together."""

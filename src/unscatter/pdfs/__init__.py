@@ -1,0 +1,1 @@
+"""Parton densities: flavours, parametrisations, sum rules, grids in the LHAPDF format."""
