@@ -103,3 +103,11 @@ def test_random_streams_are_reproducible_and_independent() -> None:
 def test_string_and_integer_keys_do_not_collide() -> None:
     assert RandomStream(0).integer("1") != RandomStream(0).integer(1)
     assert RandomStream(0).integer("a", "b") != RandomStream(0).integer("a/b")
+
+
+def test_grid_remembers_where_it_was_moved() -> None:
+    grid = Grid.from_axes({"x": [0.0, 1.0, 4.0]})
+    moved = grid.to("cpu", torch.float32)
+    assert moved.axes[0].dtype == torch.float32
+    assert grid.to("cpu", torch.float32) is moved
+    assert grid.to("cpu", torch.float64) is grid

@@ -91,3 +91,10 @@ def test_events_that_cannot_be_compared_are_errors() -> None:
         compare_columns(good, Events(torch.ones(2, 1), ("x",), torch.zeros(2)))
     with pytest.raises(SettingsError, match="at least one"):
         compare_columns(good, good, num_bins=0)
+
+
+@pytest.mark.parametrize("bins", ["uniform", "equal-count"])
+def test_constant_column_is_one_bin_that_agrees(bins: str) -> None:
+    constant = Events(torch.full((100, 1), 2.5), ("x",))
+    (row,) = compare_columns(constant, Events(constant.values[:60], ("x",)), bins=bins)  # pyright: ignore[reportArgumentType]
+    assert (row.low, row.high, row.measured, row.synthetic, row.pull) == (2.0, 3.0, 100.0, 100.0, 0.0)

@@ -79,3 +79,25 @@ def test_network_generator_proposes_one_set_per_noise_row() -> None:
 def test_unknown_activation_is_refused_with_the_allowed_ones() -> None:
     with pytest.raises(SettingsError, match=r"no activation 'swish'.*'silu'"):
         ReplicaMlp(1, (2, 1), activation="swish")
+
+
+def test_initial_weights_fill_plus_minus_one_over_the_root_of_the_inputs() -> None:
+    layer = ReplicaLinear(2, 25, 400, generator=torch.Generator().manual_seed(0))
+    for parameter in (layer.weight, layer.bias):
+        assert float(parameter.detach().abs().max()) == pytest.approx(0.2, rel=0.01)
+    # The standard deviation of a uniform number is its half-width over the root of three.
+    assert float(layer.weight.detach().std()) == pytest.approx(0.2 / 3**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu", "tanh", "leaky-relu", "softplus"])
+def test_no_activation_follows_the_last_layer(activation: str) -> None:
+    network = ReplicaMlp(1, (2, 1), activation=activation, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 50, 2, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(network(2 * x) - network(x), network(x) - network(0 * x))
+
+
+def test_network_generator_proposes_about_its_start() -> None:
+    start = torch.tensor([[5.0, -3.0]])
+    generator, shifted = (NetworkGenerator(s, generator=torch.Generator().manual_seed(0)) for s in (start, 0 * start))
+    noise = torch.randn(1, 20, 6)
+    torch.testing.assert_close(generator(noise) - shifted(noise), start.unsqueeze(1).expand(1, 20, 2))

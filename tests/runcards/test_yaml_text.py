@@ -51,6 +51,8 @@ def test_anchors_and_merge_keys_work() -> None:
         ("a: 1\n---\nb: 2\n", r"expected a single document"),
         ("a: *nobody\n", r"found undefined alias"),
         ("a: \x00\n", r"'card.yaml' is not YAML"),
+        ("a: &a {b: *a}\n", r"'card.yaml' holds a value inside itself"),
+        ("a: " + "[" * 2000 + "]" * 2000, r"nested too deeply"),
     ],
 )
 def test_bad_yaml_is_one_error_with_its_line(text: str, message: str) -> None:

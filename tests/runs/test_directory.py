@@ -56,6 +56,14 @@ def test_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_path_that_no_system_takes_is_one_error(name: str, tmp_path: Path) -> None:
+    for act in (RunDirectory.create, RunDirectory.open):
+        with pytest.raises(RunError, match="cannot be a run directory: "):
+            act(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
 def test_opening_what_is_not_a_run_says_what_is(run: RunDirectory) -> None:
     with pytest.raises(RunError, match=r"Did you mean 'fit'\?"):
         RunDirectory.open(run.path.with_name("fitt"))

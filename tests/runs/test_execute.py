@@ -34,7 +34,7 @@ class SignalAt:
     def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
         self.step, self.number, self.asked = step, number, 0
 
-    def started(self, first_step: int, num_steps: int) -> None:
+    def started(self, first_step: int, last_step: int) -> None:
         pass
 
     def progressed(self, record: Mapping[str, Any]) -> None:

@@ -34,8 +34,8 @@ class Recording:
         self.checkpoints: list[tuple[int, dict[str, Tensor]]] = []
         self.stop_at, self.steps = stop_at, 0
 
-    def started(self, first_step: int, num_steps: int) -> None:
-        self.rounds.append((first_step, num_steps))
+    def started(self, first_step: int, last_step: int) -> None:
+        self.rounds.append((first_step, last_step))
         self.steps = first_step
 
     def progressed(self, record: Mapping[str, Any]) -> None:

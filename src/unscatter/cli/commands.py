@@ -48,12 +48,13 @@ def simulate(
     wanted = asked.num_events if num_events is None else num_events
     _check_number(problem, wanted)
     values = complete_parameters({**asked.parameters, **_named_values(parameters)}, problem)
+    made_with = None if values is None else dict(zip(problem.space.names, values, strict=True))
     files = _output_files(problem, output, file_format)
     events = problem.simulate(values, num_events=wanted, seed=asked.seed if seed is None else seed)
     console = _console()
     for channel, file in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_events(events[channel], file)
+        write_events(events[channel], file, parameters=made_with)
         console.print(
             f"{file}: {events[channel].num_events:,} events, columns {', '.join(events[channel].columns)}", highlight=False, soft_wrap=True
         )
@@ -69,7 +70,8 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
     for line in report.lines():
         console.print(line, highlight=False, markup=False)
     _warn_of_unused(card)
-    if _is_runcard(problem_or_runcard):
+    # A problem that cannot be solved cannot make pseudo-data either: the same fault would be told twice.
+    if _is_runcard(problem_or_runcard) and (report.ok or not isinstance(card.events, SimulatedEvents)):
         for channel, events in card.build().events.items():
             console.print(f"events '{channel}': {events.num_events:,}, columns {', '.join(events.columns)}", highlight=False, markup=False)
     return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
@@ -105,6 +107,8 @@ def report(run: Path) -> None:
 
 def compare(runs: Sequence[Path], output: Path | None) -> None:
     """Show runs side by side."""
+    if output is not None:
+        _refuse_existing(output)
     directories = [RunDirectory.open(run) for run in runs]
     console = _console()
     console.print(comparison_view(comparison_table(directories)))
@@ -190,13 +194,17 @@ def _output_files(problem: Problem, output: Path, file_format: str | None) -> di
     else:
         files = {channel: output / f"{channel}.{file_format or 'parquet'}" for channel in problem.channels}
     for file in files.values():
-        if file.exists():
-            raise EventsFileError(
-                f"'{file}' exists already and is not written over. Choose another name, or remove it: rm {shlex.quote(str(file))}"
-            )
+        _refuse_existing(file)
         if output.is_file():
             raise EventsFileError(f"'{output}' is a file, not a directory, and ends in none of .parquet, .csv and .npy.")
     return files
+
+
+def _refuse_existing(file: Path) -> None:
+    if file.exists():
+        raise SettingsError(
+            f"'{file}' exists already and is not written over. Choose another name, or remove it: rm {shlex.quote(str(file))}"
+        )
 
 
 def _warn_of_unused(card: Runcard) -> None:

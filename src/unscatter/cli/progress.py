@@ -99,10 +99,10 @@ class LiveDisplay:
         self.last_step, self.pace = 0, Pace()
         self.task = self.progress.add_task("preparing", total=None)
 
-    def started(self, first_step: int, num_steps: int) -> None:
+    def started(self, first_step: int, last_step: int) -> None:
         """A round begins."""
-        self.last_step = num_steps
-        self.progress.update(self.task, description=f"step {first_step}/{num_steps}", total=num_steps, completed=first_step)
+        self.last_step = last_step
+        self.progress.update(self.task, description=f"step {first_step}/{last_step}", total=last_step, completed=first_step)
 
     def progressed(self, record: Mapping[str, Any]) -> None:
         """Show one record."""
@@ -142,10 +142,10 @@ class PlainLines:
         self.console, self.last_step, self.pace = console, 0, Pace()
         self._shown = float("-inf")
 
-    def started(self, first_step: int, num_steps: int) -> None:
+    def started(self, first_step: int, last_step: int) -> None:
         """A round begins."""
-        self.last_step = num_steps
-        self._print(f"step {first_step} of {num_steps}")
+        self.last_step = last_step
+        self._print(f"step {first_step} of {last_step}")
 
     def progressed(self, record: Mapping[str, Any]) -> None:
         """Show a record unless the last line is recent."""

@@ -15,8 +15,7 @@ from torch.nn import functional
 from unscatter.arrays import Events, RandomStream
 from unscatter.diagnostics.comparison import check_pair
 from unscatter.errors import EventsError, SettingsError
-from unscatter.methods.gan.adam import adam_init, adam_step
-from unscatter.networks import FlatModule, ReplicaMlp
+from unscatter.networks import FlatModule, ReplicaMlp, adam_init, adam_step
 
 #: Fewer events on either side say nothing.
 MIN_EVENTS = 40

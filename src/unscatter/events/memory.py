@@ -184,12 +184,12 @@ class _TableSource:
         return self._table.batch(step, num_events, stream).to(device)
 
     def sample(self, num_events: int) -> Events:
-        """A fixed random sample without repetition, ``[replica, channel, n, columns]``."""
-        return self._table.batch(0, min(num_events, self._table.smallest()), self._sample_stream)
+        """A fixed random sample without repetition, ``[replica, channel, n, columns]``, on the CPU."""
+        return self._table.batch(0, min(num_events, self._table.smallest()), self._sample_stream).to("cpu")
 
     def of_channel(self, channel: str, replica: int | None = None, max_events: int | None = None) -> Events:
-        """The events of one channel, ``[n, columns]``: all in their order, or a fixed random sample of ``max_events``."""
-        return self._table.one(channel, replica, max_events, self._sample_stream)
+        """The events of one channel, ``[n, columns]``, on the CPU: all in their order, or a fixed random sample of ``max_events``."""
+        return self._table.one(channel, replica, max_events, self._sample_stream).to("cpu")
 
     def move_to(self, device: torch.device | str) -> None:
         """Keep the events on another device from now on, so that batches are gathered there."""

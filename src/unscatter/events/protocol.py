@@ -60,12 +60,21 @@ class EventSource(Protocol):
         ...
 
     def sample(self, num_events: int) -> Events:
-        """A fixed random sample without repetition, ``[replica, channel, n, columns]``; n is at most the smallest data set."""
+        """A fixed random sample without repetition, ``[replica, channel, n, columns]``, on the CPU; n is at most the smallest data set."""
         ...
 
     def of_channel(self, channel: str, replica: int | None = None, max_events: int | None = None) -> Events:
-        """The events of one channel, ``[n, columns]``: all in the order of the data, or a fixed random sample of ``max_events``.
+        """Events of one channel, ``[n, columns]``, on the CPU: all in the order of the data, or a fixed random sample of ``max_events``.
 
         With a ``replica`` they carry its bootstrap weights; without one they are as measured (of the first data set, if there are several).
         """
+        ...
+
+
+@runtime_checkable
+class MovableSource(Protocol):
+    """A source that can keep its events on a device, so that batches are gathered there instead of being copied at every step."""
+
+    def move_to(self, device: torch.device | str) -> None:
+        """Keep the events on another device from now on."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ from unscatter.files import did_you_mean, missing_path
 
 #: Kinds of files that :func:`read_events` understands, by their suffix.
 SUFFIXES = (".parquet", ".csv", ".npy")
+
+#: Where the metadata of a Parquet file say which parameters its events were made with, as a JSON object.
+PARAMETERS_KEY = b"unscatter.parameters"
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -91,6 +95,27 @@ def column_names(path: str | Path) -> tuple[str, ...]:
             case _:
                 array = _load_npy(path)
                 return array.dtype.names or tuple(map(str, range(1 if array.ndim == 1 else array.shape[1])))
+
+
+def read_parameters(path: str | Path) -> dict[str, float] | None:
+    """Parameters that the events of a file were made with, by name; None where it does not say, as files of measured events.
+
+    Only Parquet files that :func:`~unscatter.events.write_events` wrote with ``parameters`` say it.
+
+    Raises:
+        EventsFileError: the file is missing, empty, unreadable or damaged.
+    """
+    path = _existing_file(Path(path))
+    if path.suffix.lower() != ".parquet":
+        return None
+    with _readable(path):
+        text = (pq.read_schema(path).metadata or {}).get(PARAMETERS_KEY)
+        record = None if text is None else json.loads(text)
+    if record is None:
+        return None
+    if not isinstance(record, dict) or not all(isinstance(value, int | float) for value in record.values()):
+        raise EventsFileError(f"the metadata '{PARAMETERS_KEY.decode()}' of '{path}' are not a number per name, but {record!r}.")
+    return {name: float(value) for name, value in record.items()}
 
 
 def _existing_file(path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +13,19 @@ import pyarrow.parquet as pq
 
 from unscatter.arrays import Events
 from unscatter.errors import ColumnError, EventsFileError, ShapeError
-from unscatter.events.reading import SUFFIXES
+from unscatter.events.reading import PARAMETERS_KEY, SUFFIXES
 from unscatter.files import atomic_write
 
 
-def write_events(events: Events, path: str | Path, *, weight: str = "weight") -> Path:
+def write_events(events: Events, path: str | Path, *, weight: str = "weight", parameters: Mapping[str, float] | None = None) -> Path:
     """Write the events of one channel to a new file; what :func:`~unscatter.events.read_events` reads back is the same, bit for bit.
 
     Args:
         events: ``[num_events, columns]``; weights become one more column.
         path: a file that ends in ``.parquet``, ``.csv`` or ``.npy`` (a structured array) and does not exist yet.
         weight: name of the column of weights.
+        parameters: what pseudo-data were made with, by name; a Parquet file keeps them for :func:`~unscatter.events.read_parameters`,
+            the other formats have no place for them.
 
     Raises:
         EventsFileError: the file exists, its suffix is unknown, or it cannot be written.
@@ -37,7 +41,7 @@ def write_events(events: Events, path: str | Path, *, weight: str = "weight") ->
     with atomic_write(path, raises=EventsFileError) as file:
         match path.suffix.lower():
             case ".parquet":
-                pq.write_table(pa.table(columns), file)
+                pq.write_table(pa.table(columns, metadata=_metadata(parameters)), file)
             case ".csv":
                 pyarrow.csv.write_csv(pa.table(columns), file)
             case _:
@@ -54,6 +58,10 @@ def _named_arrays(events: Events, weight: str) -> dict[str, np.ndarray]:
     if weight in columns:
         raise ColumnError(f"the events have a column '{weight}' already. Name the weights differently: write_events(..., weight='w').")
     return columns | {weight: events.weights.detach().cpu().numpy()}
+
+
+def _metadata(parameters: Mapping[str, float] | None) -> dict[bytes, bytes] | None:
+    return None if parameters is None else {PARAMETERS_KEY: json.dumps(dict(parameters)).encode()}
 
 
 def _structured(columns: dict[str, np.ndarray]) -> np.ndarray:

@@ -22,7 +22,7 @@ StateT = TypeVar("StateT")
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a method says about the parameters.
+    """What a method says about the parameters, on the CPU, where it is judged and written down.
 
     Args:
         names: one name per parameter.

@@ -18,6 +18,8 @@ class Generator(nn.Module):
 
     #: Columns of the noise.
     noise_size: int
+    #: Latent point that each replica starts from, a buffer ``[replica, latent_size]``.
+    start: Tensor
 
     def forward(self, noise: Tensor) -> Tensor:
         """Propose latent parameters."""

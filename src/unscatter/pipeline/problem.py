@@ -32,6 +32,9 @@ class Problem:
         observables: columns that are compared with data; all columns that the detector records when empty.
         truth: parameters that pseudo-data are made with, one per name of the space, where they are known.
         start: parameters that a fit starts from; the middle of the latent space when None.
+        prior_width: standard deviation, in the latent space of unbounded numbers, of a Gaussian prior around the start; no prior when
+            None.  An interval is about ten latent units wide, so 1 means a tenth of every range.  For problems with more parameters
+            than the events can determine: replicas start from draws of the prior and are drawn back to them.
         description: one line for ``unscatter problems``.
 
     Raises:
@@ -54,6 +57,7 @@ class Problem:
     observables: tuple[str, ...] = ()
     truth: tuple[float, ...] | None = None
     start: tuple[float, ...] | None = None
+    prior_width: float | None = None
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -70,6 +74,8 @@ class Problem:
             )
         for label, values in (("truth", self.truth), ("start", self.start)):
             self._check_parameters(label, values)
+        if self.prior_width is not None and not self.prior_width > 0:
+            raise SettingsError(f"'prior_width' of problem '{self.name}' must be positive, got {self.prior_width:g}; None means no prior.")
         recorded = self.pipeline.detector.columns_out(self.grid.names)
         for name in self.observables:
             if name not in recorded:
@@ -93,6 +99,13 @@ class Problem:
     def channels(self) -> tuple[str, ...]:
         """Names of the measured data sets."""
         return self.pipeline.theory.channels
+
+    @property
+    def start_latent(self) -> Tensor:
+        """Where fits start, ``[latent_size]``, float64: the start, or the middle of the latent space."""
+        if self.start is None:
+            return torch.zeros(self.space.latent_size, dtype=torch.float64)
+        return self.space.to_latent(torch.tensor(self.start, dtype=torch.float64))
 
     def density(self, parameters: Tensor) -> Density:
         """What the theory says for parameters ``[..., size]``."""

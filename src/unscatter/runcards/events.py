@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Discriminator, Field, Tag
 
 from unscatter.arrays import Events
-from unscatter.errors import EventsError, SettingsError
-from unscatter.events import check_inside, keep_inside, read_events
+from unscatter.errors import EventsError, ParameterError, SettingsError
+from unscatter.events import check_inside, keep_inside, read_events, read_parameters
 from unscatter.files import did_you_mean
 from unscatter.pipeline import Problem
 from unscatter.runcards.section import InputPath, Section
@@ -98,6 +99,23 @@ def read_channels(files: Mapping[str, Path | FileSection], problem: Problem) -> 
     """
     _check_channels(files, problem)
     return {channel: _read_channel(channel, files[channel], problem) for channel in problem.channels}
+
+
+def truth_of_files(files: Mapping[str, Path | FileSection], problem: Problem) -> tuple[float, ...] | None:
+    """What the files say that their events were made with; None unless all channels say the same about just this problem's parameters.
+
+    Measured events have no known truth, whatever the pseudo-data of the problem are made with.
+    """
+    said = [read_parameters(section if isinstance(section, Path) else section.path) for section in files.values()]
+    if said[0] is None or set(said[0]) != set(problem.space.names) or any(other != said[0] for other in said):
+        return None
+    values = tuple(said[0][name] for name in problem.space.names)
+    try:
+        problem.space.to_latent(torch.tensor(values, dtype=torch.float64))
+    except ParameterError:
+        # Made with something that this fit excludes: nothing that a result could be compared with.
+        return None
+    return values
 
 
 def _check_channels(files: Mapping[str, Path | FileSection], problem: Problem) -> None:

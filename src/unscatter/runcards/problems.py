@@ -19,9 +19,18 @@ from unscatter.files import did_you_mean, missing_path
 from unscatter.pipeline import Box, ParameterSpace, Problem
 from unscatter.problems import proxy1d, proxy2d
 from unscatter.runcards.detectors import FittedFraction, StageSection, build_detector, fitted_fractions
+from unscatter.runcards.events import complete_parameters
 from unscatter.runcards.section import InputPath, Section
 
 _Positive = Annotated[float, Field(gt=0)]
+
+_Truth = Annotated[
+    dict[str, float] | None,
+    Field(
+        description="What the events were made with, by parameter; the problem's own values for those that are not named. Null: events "
+        "from files have no known truth, unless the files carry it as those of ``unscatter simulate`` do."
+    ),
+]
 
 
 class Proxy1DSection(Section):
@@ -39,6 +48,7 @@ class Proxy1DSection(Section):
     """Nodes of the grid."""
     detector: tuple[StageSection, ...] = ()
     """Stages between true and measured events, in their order; ideal when empty."""
+    truth: _Truth = None
 
     @model_validator(mode="after")
     def _check_rates(self) -> Proxy1DSection:
@@ -65,6 +75,7 @@ class Proxy2DSection(Section):
     """Nodes along each axis of the grid."""
     detector: tuple[StageSection, ...] = ()
     """Stages between true and measured events, in their order; ideal when empty."""
+    truth: _Truth = None
 
 
 class PythonSection(Section):
@@ -78,6 +89,7 @@ class PythonSection(Section):
     """A function of the file that returns a Problem."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """What the function is called with, by name."""
+    truth: _Truth = None
 
 
 ProblemSection = Annotated[Proxy1DSection | Proxy2DSection | PythonSection, Field(discriminator="name")]
@@ -90,9 +102,14 @@ def build_problem(section: ProblemSection) -> Problem:
     """Turn the section into a problem.
 
     Raises:
-        SettingsError: the file of a problem of one's own is missing or does not make a problem.
+        SettingsError: the file of a problem of one's own is missing or does not make a problem, or ``truth`` names an unknown parameter.
         ColumnError: a detector stage needs a column that is not there.
     """
+    problem = _build(section)
+    return problem if section.truth is None else replace(problem, truth=complete_parameters(section.truth, problem))
+
+
+def _build(section: ProblemSection) -> Problem:
     match section:
         case Proxy1DSection():
             num_events = 100_000 if section.num_events is None else section.num_events

@@ -13,7 +13,15 @@ from unscatter.arrays import Events
 from unscatter.methods import Gan, GanSettings
 from unscatter.pipeline import Problem
 from unscatter.runcards.detectors import BackgroundSection
-from unscatter.runcards.events import EventsSection, FileSection, SimulatedEvents, complete_parameters, read_channels, simulate
+from unscatter.runcards.events import (
+    EventsSection,
+    FileSection,
+    SimulatedEvents,
+    complete_parameters,
+    read_channels,
+    simulate,
+    truth_of_files,
+)
 from unscatter.runcards.problems import ProblemSection, Proxy1DSection, Proxy2DSection, PythonSection, build_problem
 from unscatter.runcards.section import Section
 from unscatter.solve import SolveSettings
@@ -120,6 +128,8 @@ class Runcard(Section):
             events = simulate(self.events.simulate, problem)
         else:
             events = read_channels(self.events, problem)
+            if self.problem.truth is None:
+                problem = replace(problem, truth=truth_of_files(self.events, problem))
         return Job(problem, events, self.method.build(), self.solve)
 
     def input_files(self) -> dict[str, Path]:

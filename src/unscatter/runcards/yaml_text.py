@@ -58,7 +58,7 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         The value, and the line (from 1) of each key and list item.
 
     Raises:
-        SettingsError: the text is not YAML, or a key stands twice in a mapping.
+        SettingsError: the text is not YAML, a key stands twice in a mapping, or a value holds itself.
 
     Example:
         >>> parse("rates: on\nstart:\n  rate: 1e-3\n", "text")
@@ -72,6 +72,10 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         lines: dict[KeyPath, int] = {}
         _visit(node, (), lines, source)
         return loader.construct_document(node), lines
+    except RecursionError as error:
+        raise SettingsError(
+            f"'{source}' holds a value inside itself (&name and *name), or is nested too deeply. Write the value out."
+        ) from error
     except yaml.MarkedYAMLError as error:
         raise SettingsError(_syntax_message(error, text, source)) from error
     except yaml.YAMLError as error:

@@ -212,7 +212,7 @@ class RunObserver:
         """The run directory."""
         return self.begin()
 
-    def started(self, first_step: int, num_steps: int) -> None:
+    def started(self, first_step: int, last_step: int) -> None:
         """Make or open the directory before the first step."""
         _ = self.run
 

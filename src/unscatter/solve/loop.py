@@ -37,7 +37,8 @@ def solve(
     """Fit the parameters of a problem to events.
 
     Args:
-        problem: parameter space, forward model, observables.
+        problem: parameter space, forward model, observables.  Results are compared with its truth where it has one; for measured events,
+            which have none, give ``dataclasses.replace(problem, truth=None)``.
         events: measured events per channel, or a source of one's own.
         method: :class:`~unscatter.methods.Gan` with its defaults when None.
         settings: how long, how many replicas, when to stop.

@@ -13,8 +13,8 @@ from torch import Tensor
 class Observer(Protocol):
     """Told what the loop does; may ask it to stop."""
 
-    def started(self, first_step: int, num_steps: int) -> None:
-        """The loop goes on from ``first_step`` to ``num_steps`` of this round; called once per round."""
+    def started(self, first_step: int, last_step: int) -> None:
+        """The loop goes on from ``first_step`` to ``last_step``, where this round ends; called once per round."""
         ...
 
     def progressed(self, record: Mapping[str, Any]) -> None:
@@ -40,10 +40,10 @@ class Observers:
 
     members: Sequence[Observer] = ()
 
-    def started(self, first_step: int, num_steps: int) -> None:
+    def started(self, first_step: int, last_step: int) -> None:
         """Tell all."""
         for member in self.members:
-            member.started(first_step, num_steps)
+            member.started(first_step, last_step)
 
     def progressed(self, record: Mapping[str, Any]) -> None:
         """Tell all."""

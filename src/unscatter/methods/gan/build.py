@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from unscatter.arrays import RandomStream
 from unscatter.errors import SettingsError
-from unscatter.events import EventSource
+from unscatter.events import EventSource, MovableSource
 from unscatter.exchange import Exchange, NoExchange
 from unscatter.methods.gan.features import Features
 from unscatter.methods.gan.settings import GanSettings
@@ -34,7 +36,9 @@ def build_static(
     exchange: Exchange | None,
     device: torch.device | str,
 ) -> GanStatic:
-    """Put together what does not change during a fit.
+    """Put together what does not change during a fit, with everything that a step touches on the device.
+
+    A source of events that can be moved stays there; what is computed once, here and when the fit is judged, is computed on the CPU.
 
     Raises:
         SettingsError: channels or columns of the events are not those of the problem, or rates are asked for where there are none.
@@ -53,8 +57,10 @@ def build_static(
         generator=rng.generator("discriminator"),
     )
     generator = _build_generator(problem, events, settings, rng, use_rates)
+    if isinstance(events, MovableSource):
+        events.move_to(device)
     return GanStatic(
-        problem=problem,
+        problem=_placed(problem, device),
         generator=FlatModule(generator.to(device), replicas),
         discriminator=FlatModule(discriminator.to(device), replicas),
         features=features.to(device),
@@ -66,6 +72,13 @@ def build_static(
         exchange=NoExchange() if exchange is None else exchange,
         device=device,
     )
+
+
+def _placed(problem: Problem, device: torch.device) -> Problem:
+    """The problem with the detector's tables and background events on the device; theories follow their parameters by themselves."""
+    # Their precision stays: a table whose nodes lie closer than single precision can tell is still a table.
+    detector = problem.pipeline.detector.to(device)
+    return replace(problem, pipeline=replace(problem.pipeline, detector=detector))
 
 
 def wants_rates(problem: Problem, settings: GanSettings) -> bool:
@@ -83,15 +96,8 @@ def wants_rates(problem: Problem, settings: GanSettings) -> bool:
     return has_rates and settings.rates != "off"
 
 
-def start_latent(problem: Problem) -> Tensor:
-    """Where fits start, ``[latent_size]``, float64: the problem's start, or the middle of the latent space."""
-    if problem.start is None:
-        return torch.zeros(problem.space.latent_size, dtype=torch.float64)
-    return problem.space.to_latent(torch.tensor(problem.start, dtype=torch.float64))
-
-
 def _start_parameters(problem: Problem) -> Tensor:
-    return problem.space.to_parameters(start_latent(problem))
+    return problem.space.to_parameters(problem.start_latent)
 
 
 def _check_events(problem: Problem, events: EventSource) -> None:
@@ -105,13 +111,25 @@ def _check_events(problem: Problem, events: EventSource) -> None:
 
 
 def _build_generator(problem: Problem, events: EventSource, settings: GanSettings, rng: RandomStream, use_rates: bool) -> Generator:
-    start = start_latent(problem).float().expand(events.num_replicas, -1).clone()
+    start = replica_starts(problem, events.num_replicas, rng)
     chosen = settings.generator
     if chosen.kind == "network":
         return NetworkGenerator(start, noise_size=chosen.noise_size, hidden=chosen.hidden, generator=rng.generator("generator"))
     if not chosen.precondition:
         return DirectGenerator(start)
     return DirectGenerator(start, equal_directions(problem, settings.num_events, events.effective_counts, use_rates).float())
+
+
+def replica_starts(problem: Problem, num_replicas: int, rng: RandomStream) -> Tensor:
+    """Latent point that each replica starts from and is drawn to by the prior, ``[replica, latent_size]``.
+
+    Where there is a prior, the replicas of an ensemble have draws of it: what the events do not determine then varies from replica to
+    replica as much as the prior allows, while a single fit has its centre.
+    """
+    start = problem.start_latent.float().expand(num_replicas, -1).clone()
+    if problem.prior_width is None or num_replicas == 1:
+        return start
+    return start + problem.prior_width * torch.randn(start.shape, generator=rng.generator("prior"))
 
 
 def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rates: bool) -> Tensor:
@@ -132,7 +150,7 @@ def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rate
     Returns:
         :math:`A`, ``[latent_size, latent_size]``.
     """
-    latent = start_latent(problem)
+    latent = problem.start_latent
     _, by_latent = jacobian(problem.space.to_parameters, latent)
     information = fisher_information(problem, problem.space.to_parameters(latent), num_events=_DIRECTION_EVENTS)
     per_event = information.total(counts / counts.mean(), rates=use_rates)

@@ -69,13 +69,13 @@ class Gan:
         return self._propose(state, state.generator.weights).mean(1)
 
     def result(self, state: GanState) -> Estimate:
-        """Parameters of the averaged generator."""
+        """Parameters of the averaged generator, on the CPU."""
         halves = state.tail / state.tail_counts.clamp_min(1).to(state.tail).reshape(2, 1, 1)
         averaged = self._average(state)
         filled = bool((state.tail_counts > 0).all())
         parts = [self._propose(state, half.to(averaged.dtype)).mean(1) for half in halves] if filled else []
         history = torch.stack(parts) if parts else averaged.new_zeros(0, len(averaged), state.static.problem.space.size)
-        return Estimate(state.static.problem.space.names, self._propose(state, averaged), history)
+        return Estimate(state.static.problem.space.names, self._propose(state, averaged).cpu(), history.cpu())
 
     def _average(self, state: GanState) -> Tensor:
         """Weights of the reported generator, ``[replica, parameters]``; the moving average before the tail begins."""

@@ -13,9 +13,8 @@ from torch import Tensor
 from unscatter.arrays import RandomStream
 from unscatter.errors import CheckpointError
 from unscatter.exchange import Exchange
-from unscatter.methods.gan.adam import AdamState, adam_init
 from unscatter.methods.gan.features import Features
-from unscatter.networks import FlatModule
+from unscatter.networks import AdamState, FlatModule, adam_init
 from unscatter.pipeline import Problem
 
 

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from unscatter.arrays import Events
 from unscatter.events import EventSource
-from unscatter.methods.gan.adam import adam_step
 from unscatter.methods.gan.losses import LOSSES, poisson_loss, unit_penalty, zero_centred_penalty
 from unscatter.methods.gan.settings import DiscriminatorSettings, GanSettings, GeneratorSettings
 from unscatter.methods.gan.state import GanState, GanStatic, Player
 from unscatter.methods.protocol import Metrics
-from unscatter.networks import DirectGenerator, Generator
+from unscatter.networks import DirectGenerator, Generator, adam_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +56,7 @@ def tell_apart(state: GanState, settings: GanSettings, measured: Side) -> tuple[
     player, skips, metrics = state.discriminator, torch.zeros_like(state.skipped[0]), {}
     for k in range(chosen.steps):
         with torch.no_grad():
-            synthetic, _ = synthetic_side(state, settings, state.generator.weights, f"discriminator/{k}")
+            synthetic, _, _ = synthetic_side(state, settings, state.generator.weights, f"discriminator/{k}")
         weights = player.weights.detach().requires_grad_()
         random = static.rng.generator("penalty", state.step, k, device=static.device)
         loss, metrics = discriminator_loss(static, settings, weights, measured, synthetic, random)
@@ -71,8 +70,9 @@ def bring_together(state: GanState, settings: GanSettings, discriminator: Player
     """A step of the generator; returns it, the skipped steps per replica, and metrics."""
     static = state.static
     weights = state.generator.weights.detach().requires_grad_()
-    synthetic, expected_counts = synthetic_side(state, settings, weights, "generator")
+    synthetic, expected_counts, latent = synthetic_side(state, settings, weights, "generator")
     loss, metrics = generator_loss(static, settings, discriminator.weights, measured, synthetic, expected_counts)
+    loss = loss + LOSSES[settings.loss].curvature * prior_loss(static, latent)
     (gradient,) = torch.autograd.grad(loss.sum(), weights)
     gradient = static.exchange.before_step(gradient)
     factor = rate_factor(settings, state)
@@ -93,22 +93,46 @@ def average(state: GanState, settings: GanSettings) -> GanState:
     if position == first + 1:
         tail, tail_counts = torch.zeros_like(tail), torch.zeros_like(tail_counts)
     if position > first:
-        half = torch.tensor([2 * (position - first) <= total - first, 2 * (position - first) > total - first])
-        tail = tail + half.to(tail).reshape(2, 1, 1) * weights.to(tail.dtype)
-        tail_counts = tail_counts + half.to(tail_counts)
+        half = 0 if 2 * (position - first) <= total - first else 1
+        tail, tail_counts = tail.clone(), tail_counts.clone()
+        tail[half] += weights.to(tail.dtype)
+        tail_counts[half] += 1
     return replace(state, ema=ema, tail=tail, tail_counts=tail_counts)
 
 
-def synthetic_side(state: GanState, settings: GanSettings, weights: Tensor, key: str) -> tuple[Side, Tensor | None]:
-    """Synthetic events of the generator with ``weights``, and the expected counts ``[replica, batch, channel]``."""
+def synthetic_side(state: GanState, settings: GanSettings, weights: Tensor, key: str) -> tuple[Side, Tensor | None, Tensor]:
+    """Synthetic events of the generator with ``weights``, the expected counts ``[replica, batch, channel]`` and its latent parameters."""
     static = state.static
     random = static.rng.generator("synthetic", key, state.step, device=static.device)
     noise = normal_noise(static, settings.generator.batch, random)
-    parameters = static.problem.space.to_parameters(static.generator(weights, noise))
+    latent = static.generator(weights, noise)
+    parameters = static.problem.space.to_parameters(latent)
     per_set = max(1, settings.num_events // parameters.shape[1])
     drawn = static.problem.pipeline.draw_noise(tuple(parameters.shape[:2]), per_set, generator=random)
     synthetic = static.problem.synthesize(parameters, drawn)
-    return Side.of(_merge_sets(synthetic.events), static), synthetic.expected_counts
+    return Side.of(_merge_sets(synthetic.events), static), synthetic.expected_counts, latent
+
+
+def prior_loss(static: GanStatic, latent: Tensor) -> Tensor:
+    r"""Minus the logarithm of the prior, in the unit of the other losses: per measured event of a channel.
+
+    .. math:: \frac{1}{2 \bar N \sigma^2} \left|\langle \ell \rangle - \ell_r\right|^2
+
+    with the mean over the proposals and the point :math:`\ell_r` that replica r starts from.
+
+    Args:
+        static: knows prior and counts.
+        latent: proposals ``[replica, batch, latent_size]``.
+
+    Returns:
+        ``[replica]``.
+    """
+    width, module = static.problem.prior_width, static.generator.module
+    if width is None:
+        return latent.new_zeros(len(latent))
+    assert isinstance(module, Generator)
+    pull = ((latent.mean(1) - module.start) / width).square().sum(-1) / 2
+    return pull / static.observed_counts.mean(-1)
 
 
 def normal_noise(static: GanStatic, batch: int, random: torch.Generator) -> Tensor:
