@@ -132,6 +132,14 @@ def test_report_and_comparison_are_written_again(finished: tuple[Path, Result], 
     assert (tmp_path / "both.html").is_file()
 
 
+def test_comparison_is_not_written_over_what_is_there(finished: tuple[Path, Result], tmp_path: Path) -> None:
+    page = tmp_path / "thesis.tex"
+    page.write_text("x")
+    result = call("compare", str(finished[0]), "-o", str(page))
+    assert (result.exit_code, result.stdout, page.read_text()) == (ExitCode.BAD_INPUT, "", "x")
+    assert "thesis.tex' exists already and is not written over." in result.stderr
+
+
 def test_schema_is_json() -> None:
     assert json.loads(call("schema").stdout)["title"] == "Runcard"
 
@@ -249,6 +257,7 @@ def test_check_says_what_it_found_and_its_exit_code(card: Path, monkeypatch: pyt
     monkeypatch.setattr(Problem, "check", lambda self: Bad())
     result = call("check", "proxy2d", "--set", "problem.nodes=17")
     assert (result.exit_code, result.stdout) == (ExitCode.NOT_GOOD_ENOUGH, "p0 has no gradient\n")
+    assert call("check", str(card)).output == "p0 has no gradient\n", "pseudo-data of a faulty problem would tell the same fault again"
 
 
 def test_setting_without_effect_is_a_warning(card: Path) -> None:

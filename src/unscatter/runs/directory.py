@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class RunDirectory:
         Raises:
             RunError: there is something at ``path`` already, or it cannot be written.
         """
-        run = cls(Path(path))
+        run = cls(_usable(path))
         run._refuse_existing()
         try:
             for directory in (run.path, run.checkpoints, run.result, run.logs):
@@ -79,7 +80,7 @@ class RunDirectory:
         Raises:
             RunError: it is missing, not a run directory, or was made by a newer version.
         """
-        run = cls(Path(path))
+        run = cls(_usable(path))
         if not run.path.exists():
             raise RunError(missing_path(run.path))
         if not run._marker.is_file():
@@ -294,6 +295,18 @@ class RunDirectory:
                 command = f"unscatter resume {self.path} --checkpoint {file.name}"
                 return f"The checkpoint of step {_step_of(file)} is good. Go on from it: {command}"
         return "No other checkpoint of this run is good. Start it from its runcard."
+
+
+def _usable(path: str | Path) -> Path:
+    """The path, if the system can look at it: not with a name that is too long, or a NUL in it, or behind a closed directory."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # Whether that is right is for the caller to say.
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{str(path)!r} cannot be a run directory: {reason}. Choose another one, for instance runs/fit.") from error
+    return Path(path)
 
 
 def _step_of(checkpoint: Path) -> int:
