@@ -7,11 +7,15 @@ from unscatter.detectors.background import Background, BackgroundSource, Density
 from unscatter.detectors.chain import Detector, PerChannel
 from unscatter.detectors.cuts import Cuts
 from unscatter.detectors.efficiency import Acceptance, Efficiency, LinearTable
+from unscatter.detectors.electron import ELECTRON_COLUMNS, DisKinematics, ElectronReconstruction, Resolution
+from unscatter.detectors.electron_presets import electron_acceptance, electron_detector, electron_efficiency
+from unscatter.detectors.photoproduction import PhotoproductionSource, photoproduction_background
 from unscatter.detectors.protocol import CheckedStage, ColumnStage, DetectorStage, GrowingStage, MovableStage
 from unscatter.detectors.smearing import EventFunction, Smearing, UserSmearing, standard_normals
 from unscatter.detectors.unweighting import unweight
 
 __all__ = [
+    "ELECTRON_COLUMNS",
     "Acceptance",
     "Background",
     "BackgroundSource",
@@ -21,15 +25,23 @@ __all__ = [
     "DensitySource",
     "Detector",
     "DetectorStage",
+    "DisKinematics",
     "Efficiency",
+    "ElectronReconstruction",
     "EventFunction",
     "EventPool",
     "GrowingStage",
     "LinearTable",
     "MovableStage",
     "PerChannel",
+    "PhotoproductionSource",
+    "Resolution",
     "Smearing",
     "UserSmearing",
+    "electron_acceptance",
+    "electron_detector",
+    "electron_efficiency",
+    "photoproduction_background",
     "standard_normals",
     "unweight",
 ]
