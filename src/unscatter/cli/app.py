@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from unscatter.cli.codes import EPILOG, ExitCode
+from unscatter.cli.table_commands import tables_app
 from unscatter.errors import DivergenceError, UnscatterError
 
 # PyTorch takes seconds to import, and help and completion need none of it: the commands import what they need when they run.
@@ -60,6 +61,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
+
+app.add_typer(tables_app)
 
 Overrides = Annotated[
     list[str] | None,

@@ -8,7 +8,7 @@ from unscatter.detectors.chain import Detector, PerChannel
 from unscatter.detectors.cuts import Cuts
 from unscatter.detectors.efficiency import Acceptance, Efficiency, LinearTable
 from unscatter.detectors.electron import ELECTRON_COLUMNS, DisKinematics, ElectronReconstruction, Resolution
-from unscatter.detectors.electron_presets import electron_acceptance, electron_detector, electron_efficiency
+from unscatter.detectors.electron_presets import PRESETS, Ranges, electron_acceptance, electron_detector, electron_efficiency
 from unscatter.detectors.photoproduction import PhotoproductionSource, photoproduction_background
 from unscatter.detectors.protocol import CheckedStage, ColumnStage, DetectorStage, GrowingStage, MovableStage
 from unscatter.detectors.smearing import EventFunction, Smearing, UserSmearing, standard_normals
@@ -33,8 +33,10 @@ __all__ = [
     "GrowingStage",
     "LinearTable",
     "MovableStage",
+    "PRESETS",
     "PerChannel",
     "PhotoproductionSource",
+    "Ranges",
     "Resolution",
     "Smearing",
     "UserSmearing",

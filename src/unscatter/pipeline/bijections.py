@@ -17,6 +17,20 @@ from unscatter.errors import ParameterError
 _LINEAR_RANGE = 10.0
 
 
+class OutsideError(ParameterError):
+    """A parameter is not strictly inside its range.
+
+    Args:
+        index: which parameter, counted from 0.
+        fact: what is wrong with it.
+        name: of the parameter where it is known.
+    """
+
+    def __init__(self, index: int, fact: str, name: str | None = None) -> None:
+        super().__init__(f"parameter {index if name is None else repr(name)} {fact}")
+        self.index, self.fact = index, fact
+
+
 @runtime_checkable
 class Bijection(Protocol):
     """Invertible map from latent numbers to parameters."""
@@ -120,7 +134,7 @@ class Box:
         if bool(outside.any()):
             i = int(outside.nonzero()[0, -1])
             value = float(parameters[outside][0])
-            raise ParameterError(f"parameter {i} is {value:g}, which is not inside its range ({self.low[i]:g}, {self.high[i]:g}).")
+            raise OutsideError(i, f"is {value:g}, which is not inside its range ({self.low[i]:g}, {self.high[i]:g}).")
 
 
 def _inverse_softplus(y: Tensor) -> Tensor:
@@ -198,7 +212,14 @@ class Product:
     def inverse(self, parameters: Tensor) -> Tensor:
         """Map every block back."""
         parts = parameters.split([block.size for block in self.blocks], -1)
-        return torch.cat([block.inverse(part) for block, part in zip(self.blocks, parts, strict=True)], -1)
+        first, found = 0, []
+        for block, part in zip(self.blocks, parts, strict=True):
+            try:
+                found.append(block.inverse(part))
+            except OutsideError as error:
+                raise OutsideError(first + error.index, error.fact) from None
+            first += block.size
+        return torch.cat(found, -1)
 
 
 def product_of(blocks: Sequence[Bijection]) -> Bijection:

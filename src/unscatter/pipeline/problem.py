@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,6 +36,8 @@ class Problem:
             None.  An interval is about ten latent units wide, so 1 means a tenth of every range.  For problems with more parameters
             than the events can determine: replicas start from draws of the prior and are drawn back to them.
         description: one line for ``unscatter problems``.
+        preparation: maps the measured events of a channel, given its name, to those that are compared, for instance by cuts that the
+            forward model has as well; they are compared as they are when None.
 
     Raises:
         ParameterError: truth or start do not fit the space, or the space does not fit the theory.
@@ -59,6 +61,7 @@ class Problem:
     start: tuple[float, ...] | None = None
     prior_width: float | None = None
     description: str = ""
+    preparation: Callable[[str, Events], Events] | None = None
 
     def __post_init__(self) -> None:
         if self.space.physics_shape != self.pipeline.theory.parameter_shape:
@@ -115,6 +118,11 @@ class Problem:
         """Synthetic events for parameters ``[..., size]``, observables only, differentiable."""
         synthetic = self.pipeline(self.space.physics_params(parameters), noise, self.space.nuisance_values(parameters))
         return replace(synthetic, events=synthetic.events.select(self.observables))
+
+    def prepare(self, channel: str, events: Events) -> Events:
+        """Measured events as they are compared: prepared if need be, observables only."""
+        prepared = events if self.preparation is None else self.preparation(channel, events)
+        return prepared.select(self.observables)
 
     def parameters_or_truth(
         self, parameters: Sequence[float] | Mapping[str, float] | Tensor | None, dtype: torch.dtype = torch.float64

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unscatter.errors import ParameterError
-from unscatter.pipeline.bijections import Bijection, Box, product_of
+from unscatter.pipeline.bijections import Bijection, Box, OutsideError, product_of
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class ParameterSpace:
         """
         everything = {**ranges, **(nuisances or {})}
         for name, (low, high) in everything.items():
+            if math.isnan(low) or math.isnan(high):
+                raise ParameterError(
+                    f"parameter '{name}' has the range ({low:g}, {high:g}): a bound is not a number.\n"
+                    f"Write numbers, or math.inf where there is no bound, for example '{name}': (0, math.inf)."
+                )
             if not low < high:
                 raise ParameterError(
                     f"parameter '{name}' has the range ({low:g}, {high:g}), which is upside down or empty.\n"
@@ -103,9 +108,12 @@ class ParameterSpace:
         """Map parameters ``[..., size]`` back to unbounded numbers.
 
         Raises:
-            ParameterError: a parameter is outside its allowed region.
+            ParameterError: a parameter is outside its allowed region; the message names it.
         """
-        return self.bijection.inverse(parameters)
+        try:
+            return self.bijection.inverse(parameters)
+        except OutsideError as error:
+            raise OutsideError(error.index, error.fact, self.names[error.index]) from None
 
     def physics_params(self, parameters: Tensor) -> Tensor:
         """The theory's part of ``[..., size]``, in its own shape."""

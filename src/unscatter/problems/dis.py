@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from unscatter.detectors import Detector
-from unscatter.errors import SettingsError
+from unscatter.arrays import Events
+from unscatter.detectors import Cuts, Detector, DisKinematics, Ranges, electron_detector
+from unscatter.errors import EventsError, SettingsError
+from unscatter.events import keep_inside
 from unscatter.pdfs import Functional, PdfParametrisation
 from unscatter.pipeline import Bijection, Box, ParameterSpace, Pipeline, Problem, Simplex
 from unscatter.samplers import Rosenblatt, Sampler
-from unscatter.theories.dis import DisChannel, DisTables, DisTheory, dis_grid, load_tables
+from unscatter.theories.dis import Beams, DisChannel, DisTables, DisTheory, dis_grid, load_tables
 
 #: Standard deviation of the prior in the latent space, where an interval is ten units wide: a fifth of every parameter's range.
 _PRIOR_WIDTH = 2.0
 #: Half the allowed range of a channel's normalisation in luminosity errors: in the latent space, where intervals are linear over ten
 #: units, the prior is then Gaussian with just that error.
 _NORM_RANGE = 5.0 / _PRIOR_WIDTH
+#: What pseudo-data are made with: about what the functional form gives for PYTHIA events with NNPDF3.1 at leading order.
+_PSEUDO_DATA_TRUTH = (0.52, 3.9, 6.0, 2.0, 0.6, 4.6, 4.0, -0.15, 6.0, -0.14, 9.0, 0.5, 7.0, 0.8, 0.2, 0.03, 0.74, 0.26)
+#: Relative difference between the beams of events and problem that is taken for another set of beams.
+_MAX_DEVIATION = 0.01
 
 
 def dis(
@@ -28,8 +36,10 @@ def dis(
     Q2_range: tuple[float, float] = (10.0, 9000.0),
     y_range: tuple[float, float] = (0.01, 0.95),
     nodes: tuple[int, int] = (97, 49),
-    detector: Detector | None = None,
-    observables: tuple[str, ...] = (),
+    detector: Detector | str = "ideal",
+    ranges: Ranges | None = None,
+    background: float | None = None,
+    observables: tuple[str, ...] = ("x", "Q2", "y"),
     sampler: Sampler | None = None,
 ) -> Problem:
     """Parton densities at the starting scale from events of one or several targets, leptons and currents.
@@ -40,11 +50,14 @@ def dis(
         parametrisation: of the densities; :class:`~unscatter.pdfs.Functional` when None.
         luminosity_errors: relative error of the luminosity per channel; the normalisations of those named float within it.
         Q2_range: true Q2 in GeV2 of the events that the theory makes.
-        y_range: true y of these.  With an ideal detector both are the cuts on the data; with a real one they must reach far enough
+        y_range: true y of these.  With an ideal detector both are cuts on the data as well; with a real one they must reach far enough
             beyond the cuts of the detector for everything that can migrate in.
         nodes: of the grid in Q2 and y.
-        detector: ideal unless given.
-        observables: columns that are compared; all that the detector records when empty.
+        detector: a preset of :func:`~unscatter.detectors.electron_detector`, or a detector of one's own from ``("Q2", "y")`` to at least
+            the observables.
+        ranges: cuts on measured columns beside those of the preset, applied to synthetic and measured events alike.
+        background: fraction of fake electrons in a preset.
+        observables: columns that are compared.
         sampler: exact unless given.
 
     Raises:
@@ -52,11 +65,10 @@ def dis(
         TableError: the tables do not cover the ranges.
 
     Example:
-        >>> from unscatter.theories.dis import Beams
         >>> proton = DisChannel(name="proton", target="proton", beams=Beams(18.0, 275.0), luminosity_inv_pb=4.1, exchange="photon")
         >>> problem = dis([proton], nodes=(13, 9))
         >>> problem.space.names[:3]
-        ('uv_b', 'uv_c', 'uv_e')
+        ('uv_b', 'uv_c', 'uv_d')
     """
     errors = dict(luminosity_errors or {})
     form = Functional() if parametrisation is None else parametrisation
@@ -68,16 +80,86 @@ def dis(
         grid=dis_grid(Q2_range, y_range, nodes),
         free_norms=tuple(errors),
     )
+    beams = _common_beams(channels)
+    own = detector if isinstance(detector, Detector) else electron_detector(detector, beams, ranges=ranges, background=background)
+    kept = {"Q2": Q2_range, "y": y_range} if detector == "ideal" else {}
     names = ", ".join(channel.name for channel in channels)
     return Problem(
         name="dis",
         space=_space(form, errors),
-        pipeline=Pipeline(theory, detector or Detector(), sampler or Rosenblatt()),
+        pipeline=Pipeline(theory, own, sampler or Rosenblatt()),
         observables=observables,
+        truth=(*_PSEUDO_DATA_TRUTH, *(1.0 for _ in errors)) if form == Functional() else None,
         start=(*form.start, *(1.0 for _ in errors)),
         prior_width=_PRIOR_WIDTH,
         description=f"parton densities ({form.name}) from deep-inelastic events: {names}",
+        preparation=MeasuredElectrons(beams, (kept, *(stage.ranges for stage in own.stages if isinstance(stage, Cuts)))),
     )
+
+
+@dataclass(frozen=True)
+class MeasuredElectrons:
+    """What measured events go through before they are compared: a look at their beams, and the cuts that synthetic events undergo.
+
+    Args:
+        beams: of the problem.
+        cuts: ranges of measured columns; all of them must hold.
+
+    Example:
+        >>> import torch
+        >>> keep = MeasuredElectrons(Beams(18.0, 275.0), ({"y": (0.1, None)},))
+        >>> events = Events(torch.tensor([[0.01, 99.0, 0.5], [0.1, 19.8, 0.01]]), ("x", "Q2", "y"))
+        >>> keep("proton", events).num_events
+        1
+    """
+
+    beams: Beams
+    cuts: Sequence[Ranges]
+
+    def __call__(self, channel: str, events: Events) -> Events:
+        """The events inside all cuts, with the columns that the cuts need.
+
+        Raises:
+            EventsError: x, Q2 and y belong to other beams, or no event is left.
+            ColumnError: Q2 or y is missing.
+        """
+        _check_beams(channel, events, self.beams)
+        adds = tuple(name for name in ("x", "W2", "electron_energy", "electron_theta") if name not in events.columns)
+        events = DisKinematics(self.beams, adds=adds)(events, events.values[..., :0], {})
+        for ranges in self.cuts:
+            if ranges:
+                low = [-math.inf if low is None else low for low, _ in ranges.values()]
+                high = [math.inf if high is None else high for _, high in ranges.values()]
+                events = keep_inside(events, low, high, tuple(ranges))
+        return events
+
+
+def _check_beams(channel: str, events: Events, beams: Beams) -> None:
+    """Most events must obey Q2 = x y s; a few may be rounded, or have lost their meaning to the resolution."""
+    if any(name not in events.columns for name in ("x", "Q2", "y")):
+        return
+    x, Q2, y = (events.column(name).double() for name in ("x", "Q2", "y"))
+    s = float((Q2 / (x * y)).median())
+    if not abs(s / beams.s - 1) < _MAX_DEVIATION:
+        raise EventsError(
+            f"the events of channel '{channel}' belong to other beams: the median of Q2 / (x y) is {s:g} GeV2, but beams of "
+            f"{beams.electron_energy_GeV:g} on {beams.hadron_energy_GeV:g} GeV have s = {beams.s:g} GeV2.\n"
+            "Give the problem the beams of the events, or look whether the columns x, Q2 (in GeV2) and y are what their names say."
+        )
+
+
+def _common_beams(channels: Sequence[DisChannel]) -> Beams:
+    if not channels:
+        raise SettingsError("the problem 'dis' needs at least one channel: dis([DisChannel(name='proton', ...)]).")
+    beams = {channel.name: channel.beams for channel in channels}
+    first = channels[0].beams
+    for name, other in beams.items():
+        if other != first:
+            raise SettingsError(
+                f"channels '{channels[0].name}' and '{name}' have different beams, {first} and {other}, but events of one problem pass one "
+                "detector.\nFit them apart, or pass a detector of your own."
+            )
+    return first
 
 
 def _check_errors(errors: Mapping[str, float], channels: Sequence[DisChannel]) -> None:

@@ -19,6 +19,7 @@ from unscatter.files import did_you_mean, missing_path
 from unscatter.pipeline import Box, ParameterSpace, Problem
 from unscatter.problems import proxy1d, proxy2d
 from unscatter.runcards.detectors import FittedFraction, StageSection, build_detector, fitted_fractions
+from unscatter.runcards.dis import DisSection, build_dis
 from unscatter.runcards.events import complete_parameters
 from unscatter.runcards.section import InputPath, Section
 
@@ -92,10 +93,10 @@ class PythonSection(Section):
     truth: _Truth = None
 
 
-ProblemSection = Annotated[Proxy1DSection | Proxy2DSection | PythonSection, Field(discriminator="name")]
+ProblemSection = Annotated[Proxy1DSection | Proxy2DSection | DisSection | PythonSection, Field(discriminator="name")]
 
 #: Names that a runcard and the command line know without a file.
-BUILT_IN = ("proxy1d", "proxy2d")
+BUILT_IN = ("proxy1d", "proxy2d", "dis")
 
 
 def build_problem(section: ProblemSection) -> Problem:
@@ -117,6 +118,8 @@ def _build(section: ProblemSection) -> Problem:
             ideal = proxy1d(num_events=num_events, luminosity=luminosity, rates=section.rates, nodes=section.nodes)
         case Proxy2DSection():
             ideal = proxy2d(luminosity=section.luminosity, nodes=section.nodes)
+        case DisSection():
+            return build_dis(section)
         case PythonSection():
             return _own_problem(section)
     return _with_detector(ideal, section.detector)

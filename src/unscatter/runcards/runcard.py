@@ -13,6 +13,7 @@ from unscatter.arrays import Events
 from unscatter.methods import Gan, GanSettings
 from unscatter.pipeline import Problem
 from unscatter.runcards.detectors import BackgroundSection
+from unscatter.runcards.dis import DisSection
 from unscatter.runcards.events import (
     EventsSection,
     FileSection,
@@ -137,6 +138,9 @@ class Runcard(Section):
         files: dict[str, Path | FileSection] = {}
         if isinstance(self.problem, PythonSection):
             files["problem.file"] = self.problem.file
+        elif isinstance(self.problem, DisSection):
+            if isinstance(self.problem.tables, Path):
+                files["problem.tables"] = self.problem.tables
         else:
             stages = enumerate(self.problem.detector)
             files |= {f"problem.detector.{i}.events": stage.events for i, stage in stages if isinstance(stage, BackgroundSection)}
@@ -157,6 +161,21 @@ class Runcard(Section):
             if name in method.model_fields_set and getattr(method, key) != needed:
                 found.append(f"method.{name} has no effect while method.{key} is '{getattr(method, key)}', not '{needed}'")
         return found
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Runcard:
+        if isinstance(self.events, SimulatedEvents):
+            return self
+        seen: dict[Path, str] = {}
+        for channel, section in self.events.items():
+            path = section.path if isinstance(section, FileSection) else section
+            if path in seen:
+                raise ValueError(
+                    f"'events.{seen[path]}' and 'events.{channel}' are the same file, '{path}': channels are independent measurements and "
+                    "need events of their own"
+                )
+            seen[path] = channel
+        return self
 
     @model_validator(mode="after")
     def _check_rates(self) -> Runcard:

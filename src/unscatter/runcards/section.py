@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from unscatter.problems import example_file
+
 
 class Section(BaseModel):
     """A frozen group of settings that knows all its keys."""
@@ -14,12 +16,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+#: How the path of an example file that comes with the package begins.
+_EXAMPLE = "example:"
+
+
 def _absolute(path: Path, info: Any) -> Path:
+    if str(path).startswith(_EXAMPLE):
+        return example_file(str(path).removeprefix(_EXAMPLE))
     base = (info.context or {}).get("directory", Path.cwd())
     return (base / path.expanduser()).absolute()
 
 
-#: A file that is read: relative paths start at the directory of the runcard.
+#: A file that is read: relative paths start at the directory of the runcard, ``example:NAME`` is a file that comes with the package.
 InputPath = Annotated[Path, AfterValidator(_absolute)]
 
 

@@ -176,7 +176,7 @@ def as_source(problem: Problem, events: Mapping[str, Events] | EventSource, sett
         return events
     if set(events) != set(problem.channels):
         raise SettingsError(f"problem '{problem.name}' needs events for the channels {list(problem.channels)}, got {sorted(events)}.")
-    chosen = {channel: events[channel].select(problem.observables).to(dtype=torch.float32) for channel in problem.channels}
+    chosen = {channel: problem.prepare(channel, events[channel]).to(dtype=torch.float32) for channel in problem.channels}
     if not problem.pipeline.detector.stages:
         for sample in chosen.values():
             _check_on_grid(problem, sample)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,7 +12,8 @@ import torch
 from torch import Tensor
 
 from unscatter.arrays import Density, Grid
-from unscatter.errors import TheoryError
+from unscatter.arrays.memory import is_out_of_memory
+from unscatter.errors import TheoryError, UnscatterError
 from unscatter.theories.rates import check_luminosity, expected_counts
 
 
@@ -56,7 +59,7 @@ class FunctionTheory:
         """Evaluate the function at the nodes, ``[..., *parameter_shape]`` to ``[..., channel, *nodes]``.
 
         Raises:
-            TheoryError: the function returned something else than a tensor of shape ``[channel, *nodes]``.
+            TheoryError: the function failed, or returned something else than a tensor of shape ``[channel, *nodes]``.
         """
         grid = self.grid.to(physics_params.device, physics_params.dtype)
         coordinates = grid.mesh()
@@ -67,10 +70,13 @@ class FunctionTheory:
         return Density(values, grid, self.channels, expected_counts(values, grid, self.luminosity))
 
     def _evaluate(self, physics_params: Tensor, coordinates: tuple[Tensor, ...]) -> Tensor:
-        values = self.function(physics_params, *coordinates)
+        values = self._call(physics_params, coordinates)
         wanted = (len(self.channels), *self.grid.shape)
         if not isinstance(values, Tensor):
-            raise TheoryError(f"the theory's function must return a tensor of shape {wanted}, got {type(values).__name__}.")
+            raise TheoryError(
+                f"the theory's function must return a tensor of shape {wanted}, got {type(values).__name__}.\n"
+                "Compute it from the parameters and the coordinates with torch operations: torch.exp(x), not np.exp(x) or math.exp(x)."
+            )
         if len(self.channels) == 1 and tuple(values.shape) == self.grid.shape:
             return values.unsqueeze(0)
         if tuple(values.shape) != wanted:
@@ -80,3 +86,51 @@ class FunctionTheory:
                 f"coordinates {list(self.grid.names)} of shape {self.grid.shape}: return one value per channel and node."
             )
         return values
+
+    def _call(self, physics_params: Tensor, coordinates: tuple[Tensor, ...]) -> Tensor:
+        """Run the user's code; what goes wrong there is told with its line and with what to write instead."""
+        try:
+            return self.function(physics_params, *coordinates)
+        except UnscatterError:
+            raise
+        except (Exception, SystemExit) as error:
+            if is_out_of_memory(error):
+                raise
+            cause = next(iter(str(error).splitlines()), "")
+            where = _place(self.function, error)
+            raise TheoryError(f"the theory's function failed{where}: {_advice(cause) or f'{type(error).__name__}: {cause}'}") from error
+
+
+#: What PyTorch says when an operation cannot be batched or differentiated, what that means, and what to write instead.
+_ADVICE = (
+    (
+        ("data-dependent control flow", "Boolean value of Tensor"),
+        "a Python condition depends on a parameter or a coordinate.\n"
+        "Choose element by element instead of with if, and, or, while, min and max: torch.where(p[0] > 0, one, other).",
+    ),
+    (
+        (".item()", "only one element tensors can be converted"),
+        "a parameter or a coordinate is turned into a Python number, as float(), int(), .item() and the functions of math do.\n"
+        "Leave float() out and compute with torch operations: p[0] instead of float(p[0]), torch.exp(p[0]) instead of math.exp(p[0]).",
+    ),
+    (
+        ("numpy()", "numpy.ndarray", "numpy array", ".tolist", "data pointer", "Cannot access data"),
+        "neither NumPy nor Python lists can hold tensors that carry gradients.\n"
+        "Use torch operations from the parameters to the result: torch.exp(x) instead of np.exp(x).",
+    ),
+    (("vmap",), "an operation cannot be evaluated for many sets of parameters at once.\nUse torch operations that return new tensors."),
+)
+
+
+def _advice(cause: str) -> str | None:
+    return next((text for signs, text in _ADVICE if any(sign in cause for sign in signs)), None)
+
+
+def _place(function: Callable[..., Tensor], error: BaseException) -> str:
+    """File and line of the user's code where an error arose; of the function itself where it could not be called at all."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    if frames:
+        frame = [frame for frame in frames if frame.filename == frames[0].filename][-1]
+        return f" in '{frame.filename}', line {frame.lineno} ({frame.line})" if frame.line else f" in '{frame.filename}', line {frame.lineno}"
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return "" if code is None else f" in '{code.co_filename}', line {code.co_firstlineno}"

@@ -127,7 +127,7 @@ def _check_kernels(kernels: dict[str, np.ndarray]) -> None:
     start = kernels["alpha_s/4"][0]
     if not 0 < start < _STRONGEST_COUPLING:
         raise TableError(
-            f"the strong coupling would be {start:.3g} at the starting scale, where perturbation theory needs at most {_STRONGEST_COUPLING:g}.\n"
+            f"the strong coupling would be {start:.3g} at the starting scale, but at most {_STRONGEST_COUPLING:g} makes sense.\n"
             "Raise 'Q0_GeV' or lower 'alpha_s_MZ'."
         )
     bad = [name for name, kernel in kernels.items() if not np.isfinite(kernel).all()]

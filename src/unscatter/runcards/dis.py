@@ -1,0 +1,201 @@
+"""The section of the deep-inelastic problem, and the one place where it becomes a problem."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from unscatter.pdfs import Functional, Neural, NodeValues
+from unscatter.pipeline import Problem
+from unscatter.problems import dis
+from unscatter.runcards.section import InputPath, Section, check_order
+from unscatter.theories.dis import Beams, DisChannel
+
+_Positive = Annotated[float, Field(gt=0)]
+_Range = tuple[_Positive, _Positive]
+
+
+class BeamsSection(Section):
+    """Energies of the beams, which collide head on."""
+
+    electron_energy_GeV: _Positive = 18.0
+    """Of the lepton."""
+    hadron_energy_GeV: _Positive = 275.0
+    """Of the hadron, per nucleon."""
+
+
+class ChannelSection(Section):
+    """One measured set of deep-inelastic events."""
+
+    target: Literal["proton", "neutron", "deuteron"]
+    """What the leptons hit; the deuteron per nucleon."""
+    luminosity_inv_pb: _Positive
+    """Integrated luminosity in 1/pb, per nucleon."""
+    luminosity_error: Annotated[float, Field(gt=0, lt=0.4)] | None = None
+    """Relative error of the luminosity, within which the normalisation floats; null for an exact one."""
+    lepton: Literal["e-", "e+"] = "e-"
+    """The lepton."""
+    current: Literal["NC", "CC"] = "NC"
+    """Neutral or charged current."""
+    exchange: Literal["photon", "photon+Z"] = "photon+Z"
+    """What neutral currents exchange."""
+    polarisation: float = Field(default=0.0, ge=-1, le=1)
+    """Longitudinal polarisation of the lepton beam."""
+
+
+class FunctionalSection(Section):
+    """Powers times polynomials, in the habit of the HERAPDF fits."""
+
+    kind: Literal["functional"]
+    """Which parametrisation this is."""
+    sum_rules: bool = True
+    """Whether number and momentum sum rules hold."""
+    positivity: bool = True
+    """Whether densities are positive."""
+
+
+class NodesSection(Section):
+    """Values at nodes of x."""
+
+    kind: Literal["nodes"]
+    """Which parametrisation this is."""
+    nodes: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=NodeValues().nodes, min_length=2)
+    """Increasing momentum fractions."""
+    sum_rules: bool = True
+    """Whether number and momentum sum rules hold."""
+    positivity: bool = True
+    """Whether densities are positive."""
+
+    @model_validator(mode="after")
+    def _check_nodes(self) -> NodesSection:
+        for left, right in zip(self.nodes, self.nodes[1:], strict=False):
+            if not left < right:
+                raise ValueError(f"'nodes' must increase strictly, but {right:g} follows {left:g}")
+        return self
+
+
+class NeuralSection(Section):
+    """A neural network of x."""
+
+    kind: Literal["neural"]
+    """Which parametrisation this is."""
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=Neural().hidden, min_length=1)
+    """Columns of every hidden layer."""
+    seed: int = Field(default=0, ge=0)
+    """Of the weights that a fit starts from."""
+    sum_rules: bool = True
+    """Whether number and momentum sum rules hold."""
+    positivity: bool = True
+    """Whether densities are positive."""
+
+
+_Form = FunctionalSection | NodesSection | NeuralSection
+
+
+class ElectronDetectorSection(Section):
+    """A ready-made detector for the scattered electron, see the documentation of ``electron_detector``."""
+
+    preset: Literal["ideal", "eic-like", "hera-like"] = "ideal"
+    """Resolutions, efficiency and acceptance; illustrative numbers."""
+    ranges: dict[Literal["x", "Q2", "y", "W2", "electron_energy", "electron_theta"], tuple[float | None, float | None]] = Field(
+        default_factory=dict
+    )
+    """Cuts on measured columns beside those of the preset, or in their place; applied to measured and synthetic events alike."""
+    background: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Fraction of fake electrons before the cuts; null for none."""
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> ElectronDetectorSection:
+        for column, (low, high) in self.ranges.items():
+            check_order(column, low, high)
+        return self
+
+
+#: What the built-in problem stands for unless it is told: 75,000 events a target at an electron-ion collider.
+_EXAMPLE_CHANNELS = {
+    "proton": ChannelSection(target="proton", luminosity_inv_pb=1.2, exchange="photon"),
+    "neutron": ChannelSection(target="neutron", luminosity_inv_pb=1.2, exchange="photon"),
+}
+
+
+def _preset_tag(value: object) -> str:
+    return "preset" if isinstance(value, str) else ElectronDetectorSection.__name__
+
+
+class DisSection(Section):
+    """Parton densities from deep-inelastic events."""
+
+    name: Literal["dis"]
+    """Which problem this is."""
+    channels: dict[str, ChannelSection] = Field(default=_EXAMPLE_CHANNELS, min_length=1)
+    """Measured sets of events by name, combined in one fit."""
+    beams: BeamsSection = BeamsSection()
+    """Of all channels."""
+    tables: Literal["lo", "nlo", "nnlo"] | InputPath = "lo"
+    """Theory tables: ``lo``, ``nlo``, ``nnlo``, or a file that ``unscatter tables build`` made."""
+    parametrisation: Annotated[_Form, Field(discriminator="kind")] = FunctionalSection(kind="functional")
+    """Of the densities at the starting scale."""
+    Q2_range: _Range = (10.0, 9000.0)
+    """True Q2 in GeV2 of the events that the theory makes; a cut on the data as well when the detector is ideal."""
+    y_range: _Range = (0.01, 0.95)
+    """True y of these."""
+    nodes: tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=2)]] = (97, 49)
+    """Of the grid in Q2 and y."""
+    detector: Annotated[
+        Annotated[Literal["ideal", "eic-like", "hera-like"], Tag("preset")]
+        | Annotated[ElectronDetectorSection, Tag(ElectronDetectorSection.__name__)],
+        Discriminator(_preset_tag),
+    ] = "ideal"
+    """A preset, or a preset with cuts and background of one's own."""
+    observables: tuple[str, ...] = Field(default=("x", "Q2", "y"), min_length=1)
+    """Columns that are compared."""
+    truth: dict[str, float] | None = None
+    """Parameters that the events were made with, where they are known."""
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> DisSection:
+        check_order("Q2_range", *self.Q2_range)
+        check_order("y_range", *self.y_range)
+        return self
+
+
+def build_dis(section: DisSection) -> Problem:
+    """Turn the section into a problem.
+
+    Raises:
+        SettingsError: settings do not fit together.
+        TableError: the tables are missing, damaged, or too small for the ranges.
+    """
+    beams = Beams(section.beams.electron_energy_GeV, section.beams.hadron_energy_GeV)
+    fields = ("target", "luminosity_inv_pb", "lepton", "current", "exchange", "polarisation")
+    channels = [
+        DisChannel(name=name, beams=beams, **{field: getattr(channel, field) for field in fields})
+        for name, channel in section.channels.items()
+    ]
+    errors = {name: channel.luminosity_error for name, channel in section.channels.items() if channel.luminosity_error is not None}
+    chosen = section.detector
+    electron = ElectronDetectorSection(preset=chosen) if isinstance(chosen, str) else chosen
+    return dis(
+        channels,
+        tables=section.tables,
+        parametrisation=_form(section.parametrisation),
+        luminosity_errors=errors,
+        Q2_range=section.Q2_range,
+        y_range=section.y_range,
+        nodes=section.nodes,
+        detector=electron.preset,
+        ranges=electron.ranges,
+        background=electron.background,
+        observables=section.observables,
+    )
+
+
+def _form(section: _Form) -> Functional | NodeValues | Neural:
+    match section:
+        case FunctionalSection():
+            return Functional(sum_rules=section.sum_rules, positivity=section.positivity)
+        case NodesSection():
+            return NodeValues(section.nodes, sum_rules=section.sum_rules, positivity=section.positivity)
+        case NeuralSection():
+            return Neural(section.hidden, section.seed, sum_rules=section.sum_rules, positivity=section.positivity)
