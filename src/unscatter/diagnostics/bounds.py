@@ -11,13 +11,16 @@ from torch import Tensor
 
 from unscatter.diagnostics.identifiability import Direction, describe_direction, sparse_basis
 from unscatter.errors import ParameterError, SettingsError
-from unscatter.pipeline import Bijection, Box, Problem, Product, Simplex, fisher_information
+from unscatter.pipeline import Bijection, Box, Problem, Product, Simplex, fisher_information, jacobian
 
 #: Eigenvalues of the information with unit diagonal: zero to rounding (even where a theory computes in single precision) and nearly zero.
 _NULL = 1e-10
 _WEAK = 1e-6
 #: Share of a null direction that a parameter must have to be called undetermined.
 _INVOLVED = 1e-3
+#: Share of the prior's error above which a parameter is said to be driven by the prior: the events have less than three quarters of the
+#: information.
+_PRIOR_DRIVEN = 0.5
 #: Information of one event about a change of a parameter by its whole range that is rounding of single precision.
 _NOTHING = 1e-12
 
@@ -120,6 +123,8 @@ def cramer_rao(
     information = _total_information(problem, point, counts, rates, num_events, seed)
     free = torch.tensor([name not in fixed for name in names])
     ranges = ranges_of(problem.space.bijection)
+    if problem.prior_width is not None and not fixed:
+        return _with_prior(problem, point, information, problem.prior_width)
     units = torch.where(torch.isfinite(ranges), ranges, torch.where(point == 0, 1.0, point.abs()))
     scaled = _Scaled.of(information, free, floor=_NOTHING * float(_counts(problem.channels, counts).sum()) / units.square())
     null = scaled.null_directions()
@@ -137,6 +142,42 @@ def cramer_rao(
         weak_directions=tuple(_weak_directions(names, scaled, sigma, ranges)),
         fixed=tuple(fixed),
     )
+
+
+def _with_prior(problem: Problem, point: Tensor, information: Tensor, width: float) -> CramerRao:
+    r"""The bound together with the prior, :math:`J (J^T F J + \sigma^{-2})^{-1} J^T` with :math:`J = \partial p / \partial \ell`.
+
+    Nothing is undetermined then; parameters whose error is more than half of the prior's are named instead.
+    """
+    slopes, covariance = latent_covariance(problem, point, information)
+    sigma = (slopes @ covariance @ slopes.T).diagonal().clamp_min(0).sqrt()
+    prior = width * slopes.norm(dim=1)
+    driven = [name for name, s, p in zip(problem.space.names, sigma, prior, strict=True) if float(s) > _PRIOR_DRIVEN * float(p)]
+    text = f"the prior, not the events, sets most of the error of {', '.join(driven)}"
+    involved = torch.tensor([float(name in driven) for name in problem.space.names], dtype=sigma.dtype)
+    directions = (Direction(_normalised(involved), text),) if driven else ()
+    whole = slopes @ covariance @ slopes.T
+    return CramerRao(problem.space.names, point, information, whole, sigma, (), directions)
+
+
+def latent_covariance(problem: Problem, point: Tensor, information: Tensor) -> tuple[Tensor, Tensor]:
+    r"""How parameters follow latent numbers, and the covariance of these from events and prior.
+
+    .. math:: J = \frac{\partial p}{\partial \ell}, \qquad C = \left(J^T F J + \sigma^{-2}\right)^{-1}
+
+    Args:
+        problem: with a prior of width :math:`\sigma`.
+        point: parameters, ``[size]``.
+        information: :math:`F` of the events, ``[size, size]``.
+
+    Returns:
+        :math:`J`, ``[size, latent_size]``, and :math:`C`, ``[latent_size, latent_size]``.
+    """
+    assert problem.prior_width is not None
+    _, slopes = jacobian(problem.space.to_parameters, problem.space.to_latent(point.double()))
+    curvature = slopes.T @ information.to(slopes) @ slopes
+    prior = torch.eye(len(curvature), dtype=slopes.dtype) / problem.prior_width**2
+    return slopes, torch.linalg.inv((curvature + curvature.T) / 2 + prior)
 
 
 def _total_information(

@@ -2,6 +2,7 @@
 
 from unscatter.pipeline.bijections import Bijection, Box, Product, Simplex
 from unscatter.pipeline.check import CheckReport
+from unscatter.pipeline.curves import CurveFamily
 from unscatter.pipeline.derivatives import jacobian
 from unscatter.pipeline.information import FisherInformation, fisher_information
 from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
@@ -12,6 +13,7 @@ __all__ = [
     "Bijection",
     "Box",
     "CheckReport",
+    "CurveFamily",
     "FisherInformation",
     "ParameterSpace",
     "Pipeline",

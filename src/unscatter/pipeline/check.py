@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from unscatter.arrays import Density, Events, Grid, RandomStream
+from unscatter.arrays.memory import check_memory
 from unscatter.errors import TheoryError, UnscatterError
 from unscatter.pipeline.derivatives import NO_GRADIENT_HINT, jacobian
+from unscatter.pipeline.memory import density_need
 from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
 from unscatter.pipeline.space import ParameterSpace
 
@@ -138,14 +140,32 @@ def check(problem: Checkable, *, num_events: int = 2048, seed: int = 0) -> Check
         num_events: events per channel and point.
         seed: random points and noise.
 
+    Raises:
+        SettingsError: the grid has more nodes than memory can hold.
+
     Example:
         >>> from unscatter.problems import proxy1d
         >>> report = check(proxy1d())
         >>> report.ok, report.generator, report.methods
         (True, 'direct', ('gan',))
     """
+    check_memory(density_need(problem.grid, len(problem.channels)), "the problem")
     trial = _Trial(problem, num_events, RandomStream(seed, ("check", problem.name)))
     return trial.report()
+
+
+def check_gradients(problem: Checkable, *, num_events: int = 2048, seed: int = 0) -> None:
+    """Refuse a problem with parameters that nothing depends on, at the price of one gradient where all is well.
+
+    A gradient may vanish at a single point, as that of a square at zero: only where the start misses a parameter are the other points
+    tried that :func:`check` tries.
+
+    Raises:
+        TheoryError: no gradient reaches a parameter at any point.
+    """
+    trial = _Trial(problem, num_events, RandomStream(seed, ("check", problem.name)))
+    if unreached := trial.unreached():
+        raise TheoryError(f"problem '{problem.name}' cannot be solved as it is: {_unreached_text(unreached)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,13 +335,26 @@ class _Trial:
             if finding := self._attempt(label, lambda p=parameters, g=gradients: self._gradient_finding(p, g)):
                 return [finding], ()
             reached |= gradients[0].abs() > _INVISIBLE
-        unreached = tuple(name for name, found in zip(self.problem.space.names, reached.tolist(), strict=True) if not found)
-        if not unreached:
-            return [], ()
-        return [
-            f"no gradient reaches {list(unreached)}: neither events nor rates depend on them.\n"
-            "Remove them from the space, or let theory or detector use them with torch operations."
-        ], unreached
+        unreached = self._names(~reached)
+        return ([_unreached_text(unreached)] if unreached else []), unreached
+
+    def unreached(self) -> tuple[str, ...]:
+        """Names of parameters that no gradient reaches, at the first point or at any; other faults are not looked for."""
+        reached = torch.zeros(self.problem.space.size, dtype=torch.bool)
+        for number, (label, parameters) in enumerate(self._points()):
+            gradients: list[Tensor] = []
+            if number == 0:
+                self._gradient_finding(parameters, gradients)
+            else:
+                self._attempt(label, lambda p=parameters, g=gradients: self._gradient_finding(p, g))
+            # A gradient that is not finite is a fault of another kind, which a fit skips and counts.
+            reached |= ~(gradients[0].abs() <= _INVISIBLE) if gradients else False
+            if bool(reached.all()):
+                break
+        return self._names(~reached)
+
+    def _names(self, chosen: Tensor) -> tuple[str, ...]:
+        return tuple(name for name, is_chosen in zip(self.problem.space.names, chosen.tolist(), strict=True) if is_chosen)
 
     def _gradient_finding(self, parameters: Tensor, found: list[Tensor]) -> str | None:
         parameters = parameters.clone().requires_grad_()
@@ -368,6 +401,13 @@ class _Trial:
                     torch.autograd.grad(total, parameters)
             seconds = min(seconds, time.perf_counter() - begin)
         return self.num_events * len(self.problem.channels) / max(seconds, 1e-9)
+
+
+def _unreached_text(names: Sequence[str]) -> str:
+    return (
+        f"no gradient reaches {list(names)}: neither events nor rates depend on them.\n"
+        "Remove them from the space, or let theory or detector use them with torch operations."
+    )
 
 
 def recommended_generator(problem: Checkable) -> str:

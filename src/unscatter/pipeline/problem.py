@@ -13,6 +13,8 @@ from unscatter.detectors import unweight
 from unscatter.errors import ColumnError, ParameterError, SettingsError
 from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.check import check as check_problem
+from unscatter.pipeline.memory import check_simulation
+from unscatter.pipeline.curves import CurveFamily
 from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
 from unscatter.pipeline.space import ParameterSpace
 from unscatter.samplers import Rosenblatt
@@ -38,6 +40,7 @@ class Problem:
         description: one line for ``unscatter problems``.
         preparation: maps the measured events of a channel, given its name, to those that are compared, for instance by cuts that the
             forward model has as well; they are compared as they are when None.
+        curves: functions of the parameters that reports draw with bands.
 
     Raises:
         ParameterError: truth or start do not fit the space, or the space does not fit the theory.
@@ -62,6 +65,7 @@ class Problem:
     prior_width: float | None = None
     description: str = ""
     preparation: Callable[[str, Events], Events] | None = None
+    curves: tuple[CurveFamily, ...] = ()
 
     def __post_init__(self) -> None:
         if self.space.physics_shape != self.pipeline.theory.parameter_shape:
@@ -171,14 +175,16 @@ class Problem:
             purpose: samples of different purposes are independent even for the same seed.
 
         Raises:
-            SettingsError: no number of events, and a theory without a luminosity.
+            SettingsError: no number of events, and a theory without a luminosity; or more events than memory can hold.
             ParameterError: no truth is known, or the parameters do not fit.
         """
         values = self.parameters_or_truth(parameters)
         self._check_inside("parameters", values)
         stream = RandomStream(seed, (purpose, self.name))
         simulation = _Simulation(self, values, stream)
+        check_simulation(self.grid, len(self.channels), {}, len(self.observables))
         wanted = simulation.numbers_wanted(num_events)
+        check_simulation(self.grid, len(self.channels), wanted, len(self.observables))
         return {channel: simulation.channel(index, wanted[channel]) for index, channel in enumerate(self.channels)}
 
     def check(self, *, num_events: int = 2048, seed: int = 0) -> CheckReport:

@@ -14,6 +14,7 @@ from unscatter.events import keep_inside
 from unscatter.pdfs import Functional, PdfParametrisation
 from unscatter.pipeline import Bijection, Box, ParameterSpace, Pipeline, Problem, Simplex
 from unscatter.samplers import Rosenblatt, Sampler
+from unscatter.problems.dis_curves import parton_curves
 from unscatter.theories.dis import Beams, DisChannel, DisTables, DisTheory, dis_grid, load_tables
 
 #: Standard deviation of the prior in the latent space, where an interval is ten units wide: a fifth of every parameter's range.
@@ -85,6 +86,7 @@ def dis(
     kept = {"Q2": Q2_range, "y": y_range} if detector == "ideal" else {}
     names = ", ".join(channel.name for channel in channels)
     return Problem(
+        curves=parton_curves(theory),
         name="dis",
         space=_space(form, errors),
         pipeline=Pipeline(theory, own, sampler or Rosenblatt()),

@@ -1,0 +1,57 @@
+"""What people look at in a fit of parton densities: the densities at some scales, and the structure functions that events fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from unscatter.pdfs import FIT_FLAVOURS, PDG_IDS
+from unscatter.pipeline import CurveFamily
+from unscatter.theories.dis import DisTheory
+
+#: Points in x, from below what colliders reach to where densities vanish.
+_X = torch.cat([torch.logspace(-3.3, -1, 30, dtype=torch.float64)[:-1], torch.linspace(0.1, 0.9, 33, dtype=torch.float64)])
+#: Scale in GeV of the densities that are shown beside those at the starting scale; in the middle of what colliders measure.
+_SCALE_GEV = 10.0
+#: Names of partons by their PDG number.
+PARTON_NAMES = {21: "g", 1: "d", 2: "u", 3: "s", 4: "c", 5: "b", -1: "dbar", -2: "ubar", -3: "sbar", -4: "cbar", -5: "bbar"}
+#: Order in which people expect them.
+_SHOWN = (21, 2, 1, -2, -1, 3, 4, 5)
+
+
+def parton_curves(theory: DisTheory) -> tuple[CurveFamily, ...]:
+    """Densities at the starting scale and at 10 GeV, and F2 of photon exchange on proton and neutron at 10 GeV.
+
+    Args:
+        theory: whose parameters the curves are functions of.
+    """
+    tables = theory.tables
+    start = f"parton densities at Q = {tables.settings.Q0_GeV:g} GeV"
+    evolved = f"parton densities at Q = {_SCALE_GEV:g} GeV"
+    functions = f"F2 (photon) at Q = {_SCALE_GEV:g} GeV"
+    operators = tables.evolution(_X, torch.tensor([_SCALE_GEV], dtype=torch.float64))[0]
+    shown = operators[[PDG_IDS.index(parton) for parton in _SHOWN]]
+    targets = ("proton", "neutron")
+    F2 = torch.stack([tables.structure_function("F2_em", _X, torch.full_like(_X, _SCALE_GEV**2), target) for target in targets])
+    return (
+        _family(functions, [f"F2 {target}" for target in targets], "F2", _linear(theory, F2)),
+        _family(evolved, [PARTON_NAMES[parton] for parton in _SHOWN], "x f(x)", _linear(theory, shown)),
+        _family(start, FIT_FLAVOURS, "x f(x)", lambda parameters: theory.densities_at_start(parameters, _X)),
+    )
+
+
+def _family(name: str, curves: Sequence[str], label: str, function: Callable[[Tensor], Tensor]) -> CurveFamily:
+    return CurveFamily(name, tuple(curves), _X, function, abscissa_label="x", label=label, logarithmic=True)
+
+
+def _linear(theory: DisTheory, operator: Tensor) -> Callable[[Tensor], Tensor]:
+    """A linear function of the densities at the starting scale, from its operator ``[curve, points, 8, x nodes]``."""
+    flat = operator.flatten(2)
+
+    def function(parameters: Tensor) -> Tensor:
+        xf = theory.densities_at_start(parameters)
+        return torch.einsum("cpk,...k->...cp", flat.to(xf), xf.flatten(-2))
+
+    return function
