@@ -71,7 +71,9 @@ class Norms:
     @property
     def start(self) -> tuple[float, ...]:
         """A proton as one would guess it: the sea's flavours alike, strange and charm suppressed."""
-        shares = [sum(share for share, group in zip(SHARED.values(), self.groups, strict=True) if group == name) for name in self.group_names]
+        shares = [
+            sum(share for share, group in zip(SHARED.values(), self.groups, strict=True) if group == name) for name in self.group_names
+        ]
         return tuple(shares) if self.sum_rules else (*VALENCE.values(), *(_SHARED_MOMENTUM * share for share in shares))
 
     @property

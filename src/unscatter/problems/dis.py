@@ -13,8 +13,8 @@ from unscatter.errors import EventsError, SettingsError
 from unscatter.events import keep_inside
 from unscatter.pdfs import Functional, PdfParametrisation
 from unscatter.pipeline import Bijection, Box, ParameterSpace, Pipeline, Problem, Simplex
-from unscatter.samplers import Rosenblatt, Sampler
 from unscatter.problems.dis_curves import parton_curves
+from unscatter.samplers import Rosenblatt, Sampler
 from unscatter.theories.dis import Beams, DisChannel, DisTables, DisTheory, dis_grid, load_tables
 
 #: Standard deviation of the prior in the latent space, where an interval is ten units wide: a fifth of every parameter's range.
