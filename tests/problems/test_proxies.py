@@ -44,7 +44,7 @@ def test_moments_of_pseudo_data_are_those_of_the_density() -> None:
 
 
 def test_parameters_outside_the_box_are_refused_by_name() -> None:
-    with pytest.raises(ParameterError, match=r"parameter 0 is 9.*\(-0.5, 1\).*\n.*\['p0', 'p1'"):
+    with pytest.raises(ParameterError, match=r"parameter 'p0' is 9.*\(-0.5, 1\).*\n.*\['p0', 'p1'"):
         proxy2d(nodes=9).simulate([9.0, 3.0, 0.3, 4.0, 0.75], num_events=10)
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unscatter.pdfs.flavours import FIT_FLAVOURS
+from unscatter.pdfs import FIT_FLAVOURS, read_lhapdf
+from unscatter.problems import example_file
+
+
+def nnpdf31_lo(x: Tensor) -> Tensor:
+    """Momentum densities ``[8, points]`` of NNPDF3.1 LO at 1.65 GeV, which the example events were made with."""
+    grid = read_lhapdf(example_file("NNPDF31_lo_as_0130_excerpt")).central
+    ids = {"g": 21, "d": 1, "u": 2, "s": 3, "dbar": -1, "ubar": -2, "sbar": -3}
+    # The grid ends at 0.95; beyond it densities go to zero like (1 - x)^3.
+    inside = x.clamp(max=0.95)
+    fall = ((1 - x) / (1 - inside)) ** 3
+    values = [grid.xf(ids[name], inside, 1.65) if name in ids else 2 * grid.xf(4, inside, 1.65) for name in FIT_FLAVOURS]
+    return torch.stack(values) * fall
 
 
 def smooth_densities(x: Tensor) -> Tensor:

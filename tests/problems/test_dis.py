@@ -1,0 +1,170 @@
+"""The deep-inelastic problem: what it does with measured events, and what it refuses."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from unscatter.arrays import Events
+from unscatter.errors import EventsError, SettingsError
+from unscatter.events import read_events
+from unscatter.pdfs import Neural, NodeValues
+from unscatter.problems import dis, example_file
+from unscatter.runcards import load_runcard
+from unscatter.solve import SolveSettings, as_source
+from unscatter.theories.dis import Beams, DisChannel
+
+BEAMS = Beams(18.0, 275.0)
+PROTON = DisChannel(name="proton", target="proton", beams=BEAMS, luminosity_inv_pb=2.73714, exchange="photon")
+NEUTRON = dataclasses.replace(PROTON, name="neutron", target="neutron", luminosity_inv_pb=2.97312)
+
+
+def small(*channels, **settings):
+    return dis(channels or [PROTON], **({"nodes": (33, 17)} | settings))
+
+
+def real_events(count=2000):
+    events = read_events(example_file("pythia_nc_eic_proton.parquet"), ("x", "Q2", "y"))
+    return Events(events.values[:count], events.columns)
+
+
+def test_measured_events_undergo_the_cuts_of_the_theory():
+    problem, events = small(y_range=(0.05, 0.8), Q2_range=(20.0, 500.0)), real_events()
+    kept = problem.prepare("proton", events)
+    Q2, y = events.column("Q2"), events.column("y")
+    assert kept.num_events == int(((y >= 0.05) & (y <= 0.8) & (Q2 >= 20) & (Q2 <= 500)).sum())
+    assert kept.columns == ("x", "Q2", "y")
+    source = as_source(problem, {"proton": events}, SolveSettings())
+    assert float(source.counts[0, 0]) == kept.num_events
+
+
+def test_measured_events_undergo_the_cuts_of_the_detector():
+    problem, events = small(detector="eic-like", ranges={"Q2": (12.0, None)}, y_range=(0.004, 1.0)), real_events()
+    kept = problem.prepare("proton", events)
+    assert 0 < kept.num_events < events.num_events
+    assert float(kept.column("Q2").min()) >= 12
+    assert float(kept.column("y").min()) >= 0.01
+
+
+def test_pseudo_data_look_like_events_of_pythia():
+    # Made with parameters of a fit to them: counts within 3 %, mean logarithms within 3 %.
+    problem = small(nodes=(97, 49))
+    made = problem.simulate(num_events=40_000, seed=3)["proton"]
+    real = problem.prepare("proton", real_events(48_000))
+    for name in ("x", "Q2", "y"):
+        means = [float(sample.column(name).double().log().mean()) for sample in (made, real)]
+        assert means[0] == pytest.approx(means[1], rel=0.03)
+    expected = float(problem.density(problem.parameters_or_truth(None)).expected_counts)
+    seen = problem.prepare("proton", real_events(200_000)).num_events
+    assert expected == pytest.approx(seen, rel=0.05)
+
+
+def test_events_of_other_beams_are_refused_with_both_energies():
+    problem = small()
+    wrong = real_events().with_columns({"y": real_events().column("y") / 3})
+    with pytest.raises(EventsError, match=r"(?s)median of Q2 / .x y. is 59399.8 GeV2.*s = 19800"):
+        problem.prepare("proton", wrong)
+
+
+def test_no_event_inside_the_cuts_is_an_error():
+    with pytest.raises(EventsError, match="lie outside"):
+        small(Q2_range=(6000.0, 9000.0)).prepare("proton", real_events(100))
+
+
+def test_channels_are_combined_and_share_parameters():
+    problem = small(PROTON, NEUTRON, luminosity_errors={"neutron": 0.02})
+    assert problem.channels == ("proton", "neutron")
+    assert problem.space.names[-1] == "norm_neutron"
+    low, high = 0.95, 1.05
+    ends = problem.space.to_parameters(torch.tensor([[-50.0], [50.0]]).expand(2, problem.space.latent_size))[:, -1]
+    assert torch.allclose(ends, torch.tensor([low, high]), atol=1e-3)
+    # One standard deviation of the prior is the error of the luminosity.
+    latent = problem.start_latent
+    latent[-1] += problem.prior_width
+    assert float(problem.space.to_parameters(latent)[-1]) == pytest.approx(1.02, abs=5e-4)
+
+
+@pytest.mark.parametrize("form", [Neural(hidden=(6,)), NodeValues()], ids=lambda form: form.name)
+def test_every_parametrisation_makes_events(form):
+    problem = small(parametrisation=form)
+    events = problem.simulate(form.start, num_events=500, seed=1)["proton"]
+    assert events.num_events == 500
+    assert bool(torch.isfinite(events.values).all())
+
+
+def test_charged_currents_and_positrons_are_channels_as_well():
+    cc = DisChannel(name="cc", target="proton", beams=Beams(27.5, 920.0), luminosity_inv_pb=100.0, lepton="e+", current="CC")
+    nc = dataclasses.replace(cc, name="nc", current="NC", exchange="photon+Z", luminosity_inv_pb=1.0)
+    problem = dis([cc, nc], Q2_range=(200.0, 30_000.0), nodes=(33, 17))
+    expected = problem.density(problem.parameters_or_truth(None)).expected_counts
+    # HERA, e+p at 318 GeV, Q2 > 200 GeV2: about 30 pb of charged currents; 4 pi alpha^2 / Q2_min is 1300 pb, times the integral of
+    # F2 by ln x, which is about two, for neutral ones.
+    assert 10 < float(expected[0]) / 100 < 60
+    assert 1300 < float(expected[1]) < 4000
+
+
+def test_curves_are_the_densities_of_the_theory():
+    problem = small()
+    start = torch.tensor(problem.start, dtype=torch.float64)
+    families = {family.name: family for family in problem.curves}
+    F2, evolved, at_start = families.values()
+    assert at_start.curves[0] == "g"
+    assert torch.allclose(at_start.function(start)[2], problem.pipeline.theory.parametrisation(start, at_start.abscissa)[2])
+    xf = dict(zip(evolved.curves, evolved.function(start), strict=True))
+    up, down = xf["u"] + xf["ubar"] + 2 * xf["c"], xf["d"] + xf["dbar"] + 2 * xf["s"] + 2 * xf["b"]
+    assert torch.allclose(F2.function(start)[0], (4 * up + down) / 9, rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"luminosity_errors": {"iron": 0.1}}, "names 'iron', but the channels are"),
+        ({"luminosity_errors": {"proton": 2.0}}, "must lie between 0 and 0.4, got 2"),
+        ({"detector": "perfect"}, "'preset' must be one of"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, words):
+    with pytest.raises(SettingsError, match=words):
+        small(**settings)
+
+
+def test_channels_of_different_beams_are_refused():
+    with pytest.raises(SettingsError, match="have different beams"):
+        small(PROTON, dataclasses.replace(NEUTRON, beams=Beams(10.0, 100.0)))
+
+
+CARD = """
+problem:
+  name: dis
+  nodes: [17, 9]
+  channels:
+    proton: {target: proton, luminosity_inv_pb: 2.7}
+    neutron: {target: neutron, luminosity_inv_pb: 3.0}
+events:
+  proton: example:pythia_nc_eic_proton.parquet
+  neutron: example:pythia_nc_eic_NEUTRON.parquet
+"""
+
+
+def test_runcard_builds_the_problem_and_reads_the_examples():
+    job = load_runcard(CARD.replace("NEUTRON", "neutron")).build()
+    assert job.problem.channels == ("proton", "neutron")
+    assert job.events["neutron"].num_events == 200_000
+    assert job.problem.truth is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("NEUTRON", "proton", "are the same file"),
+        ("NEUTRON", "lead", "there is no example 'pythia_nc_eic_lead.parquet'"),
+        (", luminosity_inv_pb: 2.7", "", "luminosity_inv_pb"),
+        ("nodes: [17, 9]", "Q2_range: [100, 10]", "upside down"),
+        ("nodes: [17, 9]", "tables: missing.npz", "missing.npz"),
+        ("target: neutron", "target: lead", "lead"),
+    ],
+)
+def test_bad_runcards_say_what_is_wrong(old, new, words):
+    text = CARD.replace(old, new).replace("NEUTRON", "neutron")
+    with pytest.raises((SettingsError, OSError), match=words):
+        load_runcard(text).build()
