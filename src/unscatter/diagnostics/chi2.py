@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unscatter.diagnostics.binned import BinnedData
 from unscatter.errors import DataError, ShapeError
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """Published values with a covariance, such as :class:`~unscatter.pipeline.Measurement` or what ``load_hera`` returns."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def values(self) -> Tensor:
+        """``[points]``, float64."""
+        ...
+
+    @property
+    def covariance(self) -> Tensor:
+        """``[points, points]``, float64."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +59,7 @@ class Chi2:
         return f"chi2/n = {self.value:.1f}/{self.num_points} = {self.per_point:.2f}"
 
 
-def chi2(data: BinnedData, prediction: Float[Tensor, " points"]) -> Chi2:
+def chi2(data: Measured, prediction: Float[Tensor, " points"]) -> Chi2:
     r"""Agreement with all correlations.
 
     .. math:: \chi^2 = (d - t)^T C^{-1} (d - t)
@@ -53,6 +73,7 @@ def chi2(data: BinnedData, prediction: Float[Tensor, " points"]) -> Chi2:
         DataError: a prediction is not finite; the covariance is not positive definite.
 
     Example:
+        >>> from unscatter.theories.dis.binned import BinnedData
         >>> column = torch.tensor([0.1, 0.2])
         >>> data = BinnedData(
         ...     name="two points",
@@ -67,18 +88,18 @@ def chi2(data: BinnedData, prediction: Float[Tensor, " points"]) -> Chi2:
         >>> str(chi2(data, torch.tensor([0.2, 0.1])))
         'chi2/n = 2.0/2 = 1.00'
     """
-    if len(prediction) != data.num_points:
-        raise ShapeError(f"'prediction' has {len(prediction)} values, but '{data.name}' has {data.num_points} points.")
+    if len(prediction) != len(data.values):
+        raise ShapeError(f"'prediction' has {len(prediction)} values, but '{data.name}' has {len(data.values)} points.")
     prediction = prediction.detach().to("cpu", torch.float64)
     if not bool(torch.isfinite(prediction).all()):
         bad = int((~torch.isfinite(prediction)).sum())
         raise DataError(f"{bad} of {len(prediction)} predictions for '{data.name}' are not finite.")
     residuals = data.values - prediction
     whitened = torch.linalg.solve_triangular(_cholesky(data), residuals[:, None], upper=False)[:, 0]
-    return Chi2(float(whitened.square().sum()), data.num_points, residuals / data.errors, whitened)
+    return Chi2(float(whitened.square().sum()), len(data.values), residuals / data.covariance.diagonal().sqrt(), whitened)
 
 
-def _cholesky(data: BinnedData) -> Tensor:
+def _cholesky(data: Measured) -> Tensor:
     if not torch.allclose(data.covariance, data.covariance.T, rtol=1e-9, atol=0.0):
         raise DataError(f"the covariance of '{data.name}' is not symmetric.")
     factor, failed = torch.linalg.cholesky_ex(data.covariance)

@@ -5,6 +5,7 @@ from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.curves import CurveFamily
 from unscatter.pipeline.derivatives import jacobian
 from unscatter.pipeline.information import FisherInformation, fisher_information
+from unscatter.pipeline.measurements import Measurement
 from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
 from unscatter.pipeline.problem import Problem
 from unscatter.pipeline.space import ParameterSpace
@@ -15,6 +16,7 @@ __all__ = [
     "CheckReport",
     "CurveFamily",
     "FisherInformation",
+    "Measurement",
     "ParameterSpace",
     "Pipeline",
     "PipelineNoise",

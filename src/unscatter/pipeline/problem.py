@@ -13,8 +13,9 @@ from unscatter.detectors import unweight
 from unscatter.errors import ColumnError, ParameterError, SettingsError
 from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.check import check as check_problem
-from unscatter.pipeline.memory import check_simulation
 from unscatter.pipeline.curves import CurveFamily
+from unscatter.pipeline.measurements import Measurement
+from unscatter.pipeline.memory import check_simulation
 from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
 from unscatter.pipeline.space import ParameterSpace
 from unscatter.samplers import Rosenblatt
@@ -41,6 +42,7 @@ class Problem:
         preparation: maps the measured events of a channel, given its name, to those that are compared, for instance by cuts that the
             forward model has as well; they are compared as they are when None.
         curves: functions of the parameters that reports draw with bands.
+        measurements: published values that the result is compared with, without being fitted.
 
     Raises:
         ParameterError: truth or start do not fit the space, or the space does not fit the theory.
@@ -66,6 +68,7 @@ class Problem:
     description: str = ""
     preparation: Callable[[str, Events], Events] | None = None
     curves: tuple[CurveFamily, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
 
     def __post_init__(self) -> None:
         if self.space.physics_shape != self.pipeline.theory.parameter_shape:

@@ -13,7 +13,7 @@ from unscatter.errors import EventsError, SettingsError
 from unscatter.events import keep_inside
 from unscatter.pdfs import Functional, PdfParametrisation
 from unscatter.pipeline import Bijection, Box, ParameterSpace, Pipeline, Problem, Simplex
-from unscatter.problems.dis_curves import parton_curves
+from unscatter.problems.dis_curves import hera_measurement, parton_curves
 from unscatter.samplers import Rosenblatt, Sampler
 from unscatter.theories.dis import Beams, DisChannel, DisTables, DisTheory, dis_grid, load_tables
 
@@ -41,6 +41,7 @@ def dis(
     ranges: Ranges | None = None,
     background: float | None = None,
     observables: tuple[str, ...] = ("x", "Q2", "y"),
+    measurements: Sequence[str] = (),
     sampler: Sampler | None = None,
 ) -> Problem:
     """Parton densities at the starting scale from events of one or several targets, leptons and currents.
@@ -59,6 +60,8 @@ def dis(
         ranges: cuts on measured columns beside those of the preset, applied to synthetic and measured events alike.
         background: fraction of fake electrons in a preset.
         observables: columns that are compared.
+        measurements: sets of HERA's combined data, see :func:`~unscatter.theories.dis.hera.load_hera`, that the result is compared with
+            above Q2 = 10 GeV2; they are not fitted.
         sampler: exact unless given.
 
     Raises:
@@ -87,6 +90,7 @@ def dis(
     names = ", ".join(channel.name for channel in channels)
     return Problem(
         curves=parton_curves(theory),
+        measurements=tuple(hera_measurement(theory, name) for name in measurements),
         name="dis",
         space=_space(form, errors),
         pipeline=Pipeline(theory, own, sampler or Rosenblatt()),

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from unscatter.pdfs import FIT_FLAVOURS, PDG_IDS
-from unscatter.pipeline import CurveFamily
+from unscatter.pipeline import CurveFamily, Measurement
 from unscatter.theories.dis import DisTheory
+from unscatter.theories.dis.hera import hera_operator, load_hera
 
 #: Points in x, from below what colliders reach to where densities vanish.
 _X = torch.cat([torch.logspace(-3.3, -1, 30, dtype=torch.float64)[:-1], torch.linspace(0.1, 0.9, 33, dtype=torch.float64)])
 #: Scale in GeV of the densities that are shown beside those at the starting scale; in the middle of what colliders measure.
 _SCALE_GEV = 10.0
+#: Below this Q2 in GeV2 the mass of the charm quark matters.
+_HERA_Q2_MIN = 10.0
 #: Names of partons by their PDG number.
 PARTON_NAMES = {21: "g", 1: "d", 2: "u", 3: "s", 4: "c", 5: "b", -1: "dbar", -2: "ubar", -3: "sbar", -4: "cbar", -5: "bbar"}
 #: Order in which people expect them.
@@ -40,6 +43,28 @@ def parton_curves(theory: DisTheory) -> tuple[CurveFamily, ...]:
         _family(evolved, [PARTON_NAMES[parton] for parton in _SHOWN], "x f(x)", _linear(theory, shown)),
         _family(start, FIT_FLAVOURS, "x f(x)", lambda parameters: theory.densities_at_start(parameters, _X)),
     )
+
+
+def hera_measurement(theory: DisTheory, name: str) -> Measurement:
+    """One set of HERA's combined reduced cross sections, where a massless calculation can describe them.
+
+    Args:
+        theory: whose parameters predict it.
+        name: one of ``HERA_SETS``.
+
+    Raises:
+        MissingExtraError: the data are not installed.
+        SettingsError: an unknown set.
+    """
+    data = load_hera(name).cut(Q2_min=_HERA_Q2_MIN)
+    operator = hera_operator(data, theory.tables).flatten(1)
+
+    def predict(parameters: Tensor) -> Tensor:
+        xf = theory.densities_at_start(parameters)
+        return xf.flatten(-2) @ operator.T.to(xf)
+
+    coordinates = {"x": data.x, "Q2": data.Q2, "y": data.y}
+    return Measurement(f"HERA {data.name}", data.values, data.covariance, predict, coordinates, "reduced cross section")
 
 
 def _family(name: str, curves: Sequence[str], label: str, function: Callable[[Tensor], Tensor]) -> CurveFamily:

@@ -150,6 +150,8 @@ class DisSection(Section):
     """A preset, or a preset with cuts and background of one's own."""
     observables: tuple[str, ...] = Field(default=("x", "Q2", "y"), min_length=1)
     """Columns that are compared."""
+    measurements: tuple[Literal["NC_ep_318", "NC_em_318", "NC_ep_300", "NC_ep_251", "NC_ep_225"], ...] = ()
+    """HERA's combined data that the result is compared with, without being fitted; needs the extra ``qcd``."""
     truth: dict[str, float] | None = None
     """Parameters that the events were made with, where they are known."""
 
@@ -188,6 +190,7 @@ def build_dis(section: DisSection) -> Problem:
         ranges=electron.ranges,
         background=electron.background,
         observables=section.observables,
+        measurements=section.measurements,
     )
 
 

@@ -7,6 +7,7 @@ import math
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class FunctionTheory:
             )
         return values
 
-    def _call(self, physics_params: Tensor, coordinates: tuple[Tensor, ...]) -> Tensor:
+    def _call(self, physics_params: Tensor, coordinates: tuple[Tensor, ...]) -> Any:
         """Run the user's code; what goes wrong there is told with its line and with what to write instead."""
         try:
             return self.function(physics_params, *coordinates)
@@ -131,6 +132,8 @@ def _place(function: Callable[..., Tensor], error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[1:]
     if frames:
         frame = [frame for frame in frames if frame.filename == frames[0].filename][-1]
-        return f" in '{frame.filename}', line {frame.lineno} ({frame.line})" if frame.line else f" in '{frame.filename}', line {frame.lineno}"
+        return (
+            f" in '{frame.filename}', line {frame.lineno} ({frame.line})" if frame.line else f" in '{frame.filename}', line {frame.lineno}"
+        )
     code = getattr(inspect.unwrap(function), "__code__", None)
     return "" if code is None else f" in '{code.co_filename}', line {code.co_firstlineno}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import sys
 from functools import cache
 from pathlib import Path
@@ -16,11 +15,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from unscatter.diagnostics.binned import BinnedData
+from tests.theories.dis.densities import nnpdf31_lo
 from unscatter.diagnostics.chi2 import chi2
-from unscatter.diagnostics.hera import HERA_SETS, hera_operator, load_hera
 from unscatter.errors import DataError, MissingExtraError, ShapeError, TableError
-from unscatter.pdfs.flavours import FIT_FLAVOURS
+from unscatter.theories.dis.binned import BinnedData
+from unscatter.theories.dis.hera import HERA_SETS, hera_operator, load_hera
 from unscatter.theories.dis.storage import load_tables
 
 needs_hera = pytest.mark.skipif(importlib.util.find_spec("nnpdf_data") is None, reason="nnpdf-data is not installed")
@@ -213,12 +212,8 @@ def test_uncertainties_of_hera_are_a_few_per_cent() -> None:
 
 
 @cache
-def nnpdf31() -> Tensor:
-    """Densities at the nodes of the table, ``[8, x nodes]``; linear in ln x after a power of 1 - x is divided out."""
-    values = json.loads((Path(__file__).parent / "data" / "nnpdf31_lo.json").read_text())
-    x, nodes = np.array(values["x"]), load_tables("lo").x_nodes.numpy()
-    rows = [np.interp(np.log(nodes), np.log(x), np.array(values["xf"][name]) / (1 - x) ** 2) * (1 - nodes) ** 2 for name in FIT_FLAVOURS]
-    return torch.from_numpy(np.array(rows))
+def nnpdf31():
+    return nnpdf31_lo(load_tables("lo").x_nodes)
 
 
 @needs_hera

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.theories.dis.densities import nnpdf31_lo
+from unscatter.arrays.interpolation import interpolate
 from unscatter.errors import SettingsError, TableError
 from unscatter.pdfs import FIT_FLAVOURS, Functional
 from unscatter.physics.dis_cross_sections import nc_prefactor
@@ -91,16 +92,17 @@ def test_events_of_pythia_follow_the_theory_with_the_densities_they_were_made_wi
 
 def binned(grid, values, edges, fine=40):
     """Integrals of a density over bins, by midpoints in logarithms."""
-    from unscatter.arrays.interpolation import interpolate
-
-    axes = [torch.exp(torch.cat([torch.linspace(float(a), float(b), 2 * fine + 1)[1::2] for a, b in zip(e.log()[:-1], e.log()[1:], strict=True)]))
-            for e in edges]  # fmt: skip
-    Q2, y = torch.meshgrid(*(axis.double() for axis in axes), indexing="ij")
+    axes, steps = zip(*(_midpoints(edge.double(), fine) for edge in edges), strict=True)
+    Q2, y = torch.meshgrid(*axes, indexing="ij")
     inside = torch.stack([Q2.clamp(grid.low[0], grid.high[0]), y.clamp(grid.low[1], grid.high[1])], -1).reshape(-1, 2)
-    density = interpolate(values[None], grid, inside[None])[0].reshape(Q2.shape) * Q2 * y
-    steps = [(e.log().diff() / fine).repeat_interleave(fine).double() for e in edges]
-    cells = density * steps[0][:, None] * steps[1]
+    cells = interpolate(values[None], grid, inside[None])[0].reshape(Q2.shape) * Q2 * y * steps[0][:, None] * steps[1]
     return cells.reshape(len(edges[0]) - 1, fine, len(edges[1]) - 1, fine).sum((1, 3))
+
+
+def _midpoints(edges, fine):
+    """Midpoints of ``fine`` logarithmic parts of every bin, and the width of the parts in ln."""
+    widths = (edges.log().diff() / fine).repeat_interleave(fine)
+    return torch.exp(edges.log()[0] + torch.cumsum(widths, 0) - widths / 2), widths
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ class DisChannel:
             if getattr(self, key) not in values:
                 raise SettingsError(f"'{key}' of channel '{self.name}' must be one of {list(values)}, got '{getattr(self, key)}'.")
         if not 0 < self.luminosity_inv_pb < float("inf"):
-            raise SettingsError(f"the luminosity of channel '{self.name}' must be a positive number of 1/pb, got {self.luminosity_inv_pb:g}.")
+            raise SettingsError(
+                f"the luminosity of channel '{self.name}' must be a positive number of 1/pb, got {self.luminosity_inv_pb:g}."
+            )
 
 
 def cross_section_operator(channel: DisChannel, tables: DisTables, Q2: Tensor, y: Tensor) -> Tensor:

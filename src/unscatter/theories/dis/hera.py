@@ -27,10 +27,10 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unscatter.diagnostics.binned import BinnedData
 from unscatter.errors import DataError, MissingExtraError
 from unscatter.files import did_you_mean
 from unscatter.physics.dis_cross_sections import nc_coefficients, nc_reduced
+from unscatter.theories.dis.binned import BinnedData
 from unscatter.theories.dis.tables import DisTables
 
 
@@ -89,7 +89,7 @@ def hera_operator(data: BinnedData, tables: DisTables) -> Tensor:
         ``[points, 8, x nodes]``, float64.
 
     Raises:
-        TableError: points outside the tables; cut them, see :meth:`~unscatter.diagnostics.binned.BinnedData.cut`.
+        TableError: points outside the tables; cut them, see :meth:`~unscatter.theories.dis.binned.BinnedData.cut`.
     """
     coefficients = nc_reduced(
         nc_coefficients(data.Q2, data.y, lepton=data.lepton, sin2_theta_W=tables.settings.sin2_theta_W, MZ_GeV=tables.settings.MZ_GeV),
