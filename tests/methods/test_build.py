@@ -13,7 +13,7 @@ from unscatter.errors import CheckpointError, SettingsError
 from unscatter.events import InMemoryEvents
 from unscatter.methods import Gan
 from unscatter.methods.gan import GeneratorSettings
-from unscatter.methods.gan.build import equal_directions
+from unscatter.methods.gan.build import equal_directions, latent_curvature
 from unscatter.methods.gan.features import Features
 from unscatter.pipeline import fisher_information, jacobian
 
@@ -23,7 +23,7 @@ PROBLEM = two_channels()
 @pytest.mark.parametrize("use_rates", [True, False])
 def test_along_each_direction_a_step_of_events_tells_one_unit_or_less(use_rates: bool) -> None:
     counts, num_events = torch.tensor([900.0, 300.0], dtype=torch.float64), 500
-    directions = equal_directions(PROBLEM, num_events, counts, use_rates)
+    directions = equal_directions(num_events * latent_curvature(PROBLEM, counts, use_rates))
     latent = PROBLEM.start_latent
     _, by_latent = jacobian(PROBLEM.space.to_parameters, latent)
     # Counts of 3 : 1 about a mean of one: 1.5 and 0.5 times the information of one event of each channel.

@@ -15,8 +15,8 @@ from unscatter.solve import SolveSettings, as_source
 from unscatter.theories.dis import Beams, DisChannel
 
 BEAMS = Beams(18.0, 275.0)
-PROTON = DisChannel(name="proton", target="proton", beams=BEAMS, luminosity_inv_pb=2.73714, exchange="photon")
-NEUTRON = dataclasses.replace(PROTON, name="neutron", target="neutron", luminosity_inv_pb=2.97312)
+PROTON = DisChannel(name="proton", target="proton", beams=BEAMS, luminosity_inv_pb=4.10402, exchange="photon")
+NEUTRON = dataclasses.replace(PROTON, name="neutron", target="neutron", luminosity_inv_pb=4.45738)
 
 
 def small(*channels, **settings):
@@ -55,7 +55,7 @@ def test_pseudo_data_look_like_events_of_pythia():
         means = [float(sample.column(name).double().log().mean()) for sample in (made, real)]
         assert means[0] == pytest.approx(means[1], rel=0.03)
     expected = float(problem.density(problem.parameters_or_truth(None)).expected_counts)
-    seen = problem.prepare("proton", real_events(200_000)).num_events
+    seen = problem.prepare("proton", real_events(300_000)).num_events
     assert expected == pytest.approx(seen, rel=0.05)
 
 
@@ -149,7 +149,7 @@ events:
 def test_runcard_builds_the_problem_and_reads_the_examples():
     job = load_runcard(CARD.replace("NEUTRON", "neutron")).build()
     assert job.problem.channels == ("proton", "neutron")
-    assert job.events["neutron"].num_events == 200_000
+    assert job.events["neutron"].num_events == 299_845
     assert job.problem.truth is None
 
 

@@ -99,6 +99,10 @@ class LiveDisplay:
         self.last_step, self.pace = 0, Pace()
         self.task = self.progress.add_task("preparing", total=None)
 
+    def piloted(self, steps_done: int, steps: int) -> None:
+        """Show how far the pilot is."""
+        self.progress.update(self.task, description=f"pilot {steps_done}/{steps}", total=steps, completed=steps_done)
+
     def started(self, first_step: int, last_step: int) -> None:
         """A round begins."""
         self.last_step = last_step
@@ -141,6 +145,12 @@ class PlainLines:
     def __init__(self, console: Console) -> None:
         self.console, self.last_step, self.pace = console, 0, Pace()
         self._shown = float("-inf")
+
+    def piloted(self, steps_done: int, steps: int) -> None:
+        """Say now and then how far the pilot is."""
+        if time.monotonic() - self._shown >= PLAIN_INTERVAL_S or steps_done == steps:
+            self._shown = time.monotonic()
+            self._print(f"pilot, a single fit to start from: step {steps_done}/{steps}")
 
     def started(self, first_step: int, last_step: int) -> None:
         """A round begins."""

@@ -1,5 +1,6 @@
 """Problems: parameter space, theory, sampler and detector put together."""
 
+from unscatter.pipeline.asimov import asimov_events
 from unscatter.pipeline.bijections import Bijection, Box, Product, Simplex
 from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.curves import CurveFamily
@@ -24,6 +25,7 @@ __all__ = [
     "Product",
     "Simplex",
     "SyntheticEvents",
+    "asimov_events",
     "fisher_information",
     "jacobian",
 ]

@@ -61,6 +61,11 @@ class Checkable(Protocol):
         ...
 
     @property
+    def prior_width(self) -> float | None:
+        """Width of a prior in the latent space; None without one."""
+        ...
+
+    @property
     def grid(self) -> Grid:
         """Nodes of the theory."""
         ...
@@ -158,11 +163,13 @@ def check_gradients(problem: Checkable, *, num_events: int = 2048, seed: int = 0
     """Refuse a problem with parameters that nothing depends on, at the price of one gradient where all is well.
 
     A gradient may vanish at a single point, as that of a square at zero: only where the start misses a parameter are the other points
-    tried that :func:`check` tries.
+    tried that :func:`check` tries.  A prior holds what nothing depends on, so problems with one are let through.
 
     Raises:
         TheoryError: no gradient reaches a parameter at any point.
     """
+    if problem.prior_width is not None:
+        return
     trial = _Trial(problem, num_events, RandomStream(seed, ("check", problem.name)))
     if unreached := trial.unreached():
         raise TheoryError(f"problem '{problem.name}' cannot be solved as it is: {_unreached_text(unreached)}")

@@ -35,19 +35,22 @@ class Problem:
         observables: columns that are compared with data; all columns that the detector records when empty.
         truth: parameters that pseudo-data are made with, one per name of the space, where they are known.
         start: parameters that a fit starts from; the middle of the latent space when None.
-        prior_width: standard deviation, in the latent space of unbounded numbers, of a Gaussian prior around the start; no prior when
-            None.  An interval is about ten latent units wide, so 1 means a tenth of every range.  For problems with more parameters
-            than the events can determine: replicas start from draws of the prior and are drawn back to them.
+        prior_width: standard deviation, in the latent space of unbounded numbers, of a Gaussian prior; no prior when None.  An interval
+            is about ten latent units wide, so 1 means a tenth of every range.  For problems with more parameters than the events can
+            determine: each replica of an ensemble is drawn to a centre of its own, a draw of the prior.
+        prior_centre: parameters at the centre of the prior; the start when None.
         description: one line for ``unscatter problems``.
         preparation: maps the measured events of a channel, given its name, to those that are compared, for instance by cuts that the
             forward model has as well; they are compared as they are when None.
         curves: functions of the parameters that reports draw with bands.
         measurements: published values that the result is compared with, without being fitted.
+        truth_problem: a problem with a truth of its own that pseudo-data are made with instead, where the truth is no point of the space,
+            for instance densities of somebody else's fit; it has the same channels, observables and curves.
 
     Raises:
         ParameterError: truth or start do not fit the space, or the space does not fit the theory.
         ColumnError: an observable that the detector does not record.
-        SettingsError: nuisances of the space and of the detector differ.
+        SettingsError: nuisances of the space and of the detector differ, or the truth problem does not fit.
 
     Example:
         >>> from unscatter.pipeline import ParameterSpace, Pipeline
@@ -65,10 +68,12 @@ class Problem:
     truth: tuple[float, ...] | None = None
     start: tuple[float, ...] | None = None
     prior_width: float | None = None
+    prior_centre: tuple[float, ...] | None = None
     description: str = ""
     preparation: Callable[[str, Events], Events] | None = None
     curves: tuple[CurveFamily, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    truth_problem: Problem | None = None
 
     def __post_init__(self) -> None:
         if self.space.physics_shape != self.pipeline.theory.parameter_shape:
@@ -82,7 +87,7 @@ class Problem:
                 f"but the space has {list(self.space.nuisances)}.\n"
                 "Give each one a range: ParameterSpace.from_ranges({...}, nuisances={'name': (low, high)})."
             )
-        for label, values in (("truth", self.truth), ("start", self.start)):
+        for label, values in (("truth", self.truth), ("start", self.start), ("prior_centre", self.prior_centre)):
             self._check_parameters(label, values)
         if self.prior_width is not None and not self.prior_width > 0:
             raise SettingsError(f"'prior_width' of problem '{self.name}' must be positive, got {self.prior_width:g}; None means no prior.")
@@ -92,6 +97,15 @@ class Problem:
                 raise ColumnError(f"observable '{name}' is not recorded; the detector records {list(recorded)}.")
         if not self.observables:
             object.__setattr__(self, "observables", recorded)
+        if self.truth_problem is not None:
+            self._check_truth_problem(self.truth_problem)
+
+    def _check_truth_problem(self, other: Problem) -> None:
+        if self.truth is not None or other.truth is None:
+            raise SettingsError(f"problem '{self.name}' needs either a truth or a problem that has one, 'truth_problem'; not both, not neither.")
+        mine, its = ([list(problem.channels), list(problem.observables)] for problem in (self, other))
+        if mine != its:
+            raise SettingsError(f"channels and observables of problem '{self.name}' are {mine}, but those of its 'truth_problem' are {its}.")
 
     def _check_parameters(self, label: str, values: Sequence[float] | None) -> None:
         if values is None:
@@ -113,9 +127,17 @@ class Problem:
     @property
     def start_latent(self) -> Tensor:
         """Where fits start, ``[latent_size]``, float64: the start, or the middle of the latent space."""
-        if self.start is None:
+        return self._latent(self.start)
+
+    @property
+    def prior_latent(self) -> Tensor:
+        """Centre of the prior, ``[latent_size]``, float64."""
+        return self._latent(self.start if self.prior_centre is None else self.prior_centre)
+
+    def _latent(self, parameters: tuple[float, ...] | None) -> Tensor:
+        if parameters is None:
             return torch.zeros(self.space.latent_size, dtype=torch.float64)
-        return self.space.to_latent(torch.tensor(self.start, dtype=torch.float64))
+        return self.space.to_latent(torch.tensor(parameters, dtype=torch.float64))
 
     def density(self, parameters: Tensor) -> Density:
         """What the theory says for parameters ``[..., size]``."""
@@ -158,6 +180,19 @@ class Problem:
             )
         return values
 
+    def true_curves(self, family: CurveFamily) -> Tensor | None:
+        """Curves of one family at the truth, ``[curve, points]``, float64; None where no truth is known.
+
+        Args:
+            family: one of :attr:`curves`.
+        """
+        source = self.truth_problem or self
+        own = {candidate.name: candidate for candidate in source.curves}.get(family.name)
+        if own is None or source.truth is None:
+            return None
+        with torch.no_grad():
+            return own.function(torch.tensor(source.truth, dtype=torch.float64)).double()
+
     def simulate(
         self,
         parameters: Sequence[float] | Mapping[str, float] | Tensor | None = None,
@@ -181,6 +216,8 @@ class Problem:
             SettingsError: no number of events, and a theory without a luminosity; or more events than memory can hold.
             ParameterError: no truth is known, or the parameters do not fit.
         """
+        if parameters is None and self.truth_problem is not None:
+            return self.truth_problem.simulate(num_events=num_events, seed=seed, purpose=purpose)
         values = self.parameters_or_truth(parameters)
         self._check_inside("parameters", values)
         stream = RandomStream(seed, (purpose, self.name))

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from unscatter.pdfs import Functional, Neural, NodeValues
+from unscatter.pdfs import Functional, Neural, NodeValues, read_lhapdf
 from unscatter.pipeline import Problem
-from unscatter.problems import dis
+from unscatter.problems import dis, with_grid_truth
 from unscatter.runcards.section import InputPath, Section, check_order
 from unscatter.theories.dis import Beams, DisChannel
 
@@ -154,11 +154,20 @@ class DisSection(Section):
     """HERA's combined data that the result is compared with, without being fitted; needs the extra ``qcd``."""
     truth: dict[str, float] | None = None
     """Parameters that the events were made with, where they are known."""
+    truth_pdf: InputPath | None = None
+    """Densities that the events were made with instead: a folder in the format of LHAPDF, whose member 0 is taken at the starting scale;
+    pseudo-data and the true curves come from it, ``example:NNPDF31_lo_as_0130_excerpt`` comes with the package."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> DisSection:
         check_order("Q2_range", *self.Q2_range)
         check_order("y_range", *self.y_range)
+        return self
+
+    @model_validator(mode="after")
+    def _check_truth(self) -> DisSection:
+        if self.truth is not None and self.truth_pdf is not None:
+            raise ValueError("'truth' and 'truth_pdf' contradict one another: both say what the events were made with; remove one of the two")
         return self
 
 
@@ -168,6 +177,7 @@ def build_dis(section: DisSection) -> Problem:
     Raises:
         SettingsError: settings do not fit together.
         TableError: the tables are missing, damaged, or too small for the ranges.
+        PdfGridError: ``truth_pdf`` is missing or malformed, or does not cover what the tables need.
     """
     beams = Beams(section.beams.electron_energy_GeV, section.beams.hadron_energy_GeV)
     fields = ("target", "luminosity_inv_pb", "lepton", "current", "exchange", "polarisation")
@@ -178,7 +188,7 @@ def build_dis(section: DisSection) -> Problem:
     errors = {name: channel.luminosity_error for name, channel in section.channels.items() if channel.luminosity_error is not None}
     chosen = section.detector
     electron = ElectronDetectorSection(preset=chosen) if isinstance(chosen, str) else chosen
-    return dis(
+    problem = dis(
         channels,
         tables=section.tables,
         parametrisation=_form(section.parametrisation),
@@ -187,11 +197,12 @@ def build_dis(section: DisSection) -> Problem:
         y_range=section.y_range,
         nodes=section.nodes,
         detector=electron.preset,
-        ranges=electron.ranges,
+        ranges=dict(electron.ranges.items()),
         background=electron.background,
         observables=section.observables,
         measurements=section.measurements,
     )
+    return problem if section.truth_pdf is None else with_grid_truth(problem, read_lhapdf(section.truth_pdf, num_members=1))
 
 
 def _form(section: _Form) -> Functional | NodeValues | Neural:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,12 +12,15 @@ from torch import Tensor
 
 from unscatter.arrays import Events, RandomStream
 from unscatter.diagnostics import MIN_EVENTS
-from unscatter.errors import DivergenceError, SettingsError, UnscatterError
+from unscatter.errors import DivergenceError, EventsError, SettingsError, UnscatterError
 from unscatter.events import EventSource, InMemoryEvents, StackedEvents, check_inside
 from unscatter.exchange import Exchange
 from unscatter.methods import Gan, Method
 from unscatter.pipeline import Problem
+from unscatter.pipeline.check import check_gradients
 from unscatter.solve.fit import Fit
+from unscatter.solve.memory import check_fit
+from unscatter.solve.pilot import needs_pilot, piloted
 from unscatter.solve.observers import Observer, Observers
 from unscatter.solve.outcome import Diagnosis, Verdict, conclude, judge
 from unscatter.solve.settings import SolveSettings
@@ -51,8 +54,9 @@ def solve(
         The fit; its ``stop_reason`` says whether it converged, ran out of rounds or was interrupted.
 
     Raises:
-        SettingsError: events and problem do not fit together.
+        SettingsError: events and problem do not fit together, or the fit does not fit into memory.
         EventsError: events outside the grid.
+        TheoryError: neither events nor rates depend on some parameter.
         DivergenceError: too many steps were skipped because they were not finite.
 
     Example:
@@ -64,8 +68,13 @@ def solve(
     """
     settings = SolveSettings() if settings is None else settings
     device = _device(settings)
-    job = _prepare(problem, events, Gan() if method is None else method, settings, Observers(() if observer is None else (observer,)))
-    state = job.method.init(problem, job.training, RandomStream(settings.seed), num_steps=settings.steps, exchange=exchange, device=device)
+    method = Gan() if method is None else method
+    check_fit(problem, events, method, settings.replicas, device)
+    job = _prepare(problem, events, method, settings, Observers(() if observer is None else (observer,)))
+    if resume_from is None:
+        check_gradients(problem)
+        job = _with_pilot(job, device)
+    state = job.method.init(job.problem, job.training, RandomStream(settings.seed), num_steps=settings.steps, exchange=exchange, device=device)
     if resume_from is not None:
         state = job.method.restore(state, resume_from)
     clock = _Clock(seconds_before)
@@ -84,7 +93,7 @@ class _Job:
     training: EventSource
     held_out: EventSource | None
     settings: SolveSettings
-    observer: Observer
+    observer: Observers
 
     @property
     def last_step(self) -> int:
@@ -101,6 +110,25 @@ class _Clock:
     @property
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.start
+
+
+def _with_pilot(job: _Job, device: torch.device) -> _Job:
+    """The job with a problem that starts from a fit, where an ensemble needs one.
+
+    A resumed run has its start in the checkpoint.
+    """
+    settings = job.settings
+    if not needs_pilot(job.problem, job.training, settings.pilot_steps):
+        return job
+
+    def report(done: int, steps: int) -> None:
+        job.observer.piloted(done, steps)
+        if job.observer.stop_requested():
+            raise KeyboardInterrupt
+
+    rng = RandomStream(settings.seed)
+    problem = piloted(job.problem, job.training, job.method, num_steps=settings.pilot_steps, rng=rng, device=device, report=report)
+    return replace(job, problem=problem)
 
 
 def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
@@ -139,14 +167,17 @@ def _judged(job: _Job, state: Any) -> Verdict:
 
 
 def _prepare(
-    problem: Problem, events: Mapping[str, Events] | EventSource, method: Method[Any], settings: SolveSettings, observer: Observer
+    problem: Problem, events: Mapping[str, Events] | EventSource, method: Method[Any], settings: SolveSettings, observer: Observers
 ) -> _Job:
     source = as_source(problem, events, settings)
     if settings.held_out == 0:
         return _Job(problem, method, source, None, settings, observer)
     if not isinstance(source, InMemoryEvents | StackedEvents):
         raise SettingsError("this source of events cannot be split: set held_out to 0, or pass the events themselves.")
-    training, held_out = source.split((1 - settings.held_out, settings.held_out), settings.seed)
+    try:
+        training, held_out = source.split((1 - settings.held_out, settings.held_out), settings.seed)
+    except EventsError as error:
+        raise EventsError(f"held_out = {settings.held_out:g}: {error.args[0]} To split none off: held_out=0.") from error
     if settings.diagnose:
         _check_enough(held_out, settings)
     return _Job(problem, method, training, held_out, settings, observer)
@@ -180,7 +211,7 @@ def as_source(problem: Problem, events: Mapping[str, Events] | EventSource, sett
     if not problem.pipeline.detector.stages:
         for sample in chosen.values():
             _check_on_grid(problem, sample)
-    return InMemoryEvents(chosen, replicas=settings.replicas, bootstrap=settings.replicas > 1, seed=settings.seed)
+    return InMemoryEvents(chosen, replicas=settings.replicas, bootstrap=settings.bootstrap and settings.replicas > 1, seed=settings.seed)
 
 
 def _check_on_grid(problem: Problem, sample: Events) -> None:

@@ -30,6 +30,15 @@ class Observer(Protocol):
         ...
 
 
+@runtime_checkable
+class PilotObserver(Protocol):
+    """An observer that also wants to hear of the pilot, the fit that an ensemble starts from."""
+
+    def piloted(self, steps_done: int, steps: int) -> None:
+        """The pilot has done so many of its steps."""
+        ...
+
+
 @dataclass(frozen=True)
 class Observers:
     """Several observers as one.
@@ -39,6 +48,12 @@ class Observers:
     """
 
     members: Sequence[Observer] = ()
+
+    def piloted(self, steps_done: int, steps: int) -> None:
+        """Tell those who want to hear it."""
+        for member in self.members:
+            if isinstance(member, PilotObserver):
+                member.piloted(steps_done, steps)
 
     def started(self, first_step: int, last_step: int) -> None:
         """Tell all."""

@@ -25,6 +25,10 @@ class SolveSettings(BaseModel):
     """Fixes everything, bit for bit."""
     replicas: int = Field(default=1, ge=1)
     """Fits in one batch; more than one see bootstrapped events, and their spread is the error of the parameters."""
+    pilot_steps: int = Field(default=1000, ge=0)
+    """Steps of a single fit that an ensemble starts from when the problem has a prior; 0 for none."""
+    bootstrap: bool = True
+    """Whether several replicas see bootstrapped events; off, they all see the same, and differ by their starts alone."""
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """Share of the events that no fit sees, for the test whether synthetic and measured events can be told apart; 0 for none."""
     test_level: float = Field(default=0.01, gt=0, lt=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -56,7 +56,8 @@ def build_static(
         activation=settings.discriminator.activation,
         generator=rng.generator("discriminator"),
     )
-    generator = _build_generator(problem, events, settings, rng, use_rates)
+    starts = replica_starts(problem, events, settings, rng, use_rates)
+    generator = _build_generator(problem, starts, settings, rng)
     if isinstance(events, MovableSource):
         events.move_to(device)
     return GanStatic(
@@ -67,6 +68,7 @@ def build_static(
         observed_counts=events.counts.to(device, torch.float32),
         exposure=events.exposure,
         use_rates=use_rates,
+        prior_centres=None if starts.prior_centres is None else starts.prior_centres.to(device),
         rng=rng,
         num_steps=num_steps,
         exchange=NoExchange() if exchange is None else exchange,
@@ -110,50 +112,91 @@ def _check_events(problem: Problem, events: EventSource) -> None:
         raise SettingsError(f"problem '{problem.name}' compares the columns {list(problem.observables)}, but the events lack {missing}.")
 
 
-def _build_generator(problem: Problem, events: EventSource, settings: GanSettings, rng: RandomStream, use_rates: bool) -> Generator:
-    start = replica_starts(problem, events.num_replicas, rng)
+def _build_generator(problem: Problem, starts: Starts, settings: GanSettings, rng: RandomStream) -> Generator:
     chosen = settings.generator
     if chosen.kind == "network":
-        return NetworkGenerator(start, noise_size=chosen.noise_size, hidden=chosen.hidden, generator=rng.generator("generator"))
+        return NetworkGenerator(starts.latent, noise_size=chosen.noise_size, hidden=chosen.hidden, generator=rng.generator("generator"))
     if not chosen.precondition:
-        return DirectGenerator(start)
-    return DirectGenerator(start, equal_directions(problem, settings.num_events, events.effective_counts, use_rates).float())
+        return DirectGenerator(starts.latent)
+    assert starts.curvature is not None
+    return DirectGenerator(starts.latent, equal_directions(settings.num_events * starts.curvature).float())
 
 
-def replica_starts(problem: Problem, num_replicas: int, rng: RandomStream) -> Tensor:
-    """Latent point that each replica starts from and is drawn to by the prior, ``[replica, latent_size]``.
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Where replicas begin.
 
-    Where there is a prior, the replicas of an ensemble have draws of it: what the events do not determine then varies from replica to
-    replica as much as the prior allows, while a single fit has its centre.
+    Args:
+        latent: starting points, ``[replica, latent_size]``.
+        prior_centres: points that the prior draws them to, of the same shape, or None without a prior.
+        curvature: information of one event per channel about the latent numbers at the start, ``[latent_size, latent_size]``, float64;
+            None where nothing needs it.
     """
-    start = problem.start_latent.float().expand(num_replicas, -1).clone()
-    if problem.prior_width is None or num_replicas == 1:
-        return start
-    return start + problem.prior_width * torch.randn(start.shape, generator=rng.generator("prior"))
+
+    latent: Tensor
+    prior_centres: Tensor | None
+    curvature: Tensor | None
 
 
-def equal_directions(problem: Problem, num_events: int, counts: Tensor, use_rates: bool) -> Tensor:
-    r"""Directions of the latent space along which one step's events determine the parameters equally well.
+def replica_starts(problem: Problem, events: EventSource, settings: GanSettings, rng: RandomStream, use_rates: bool) -> Starts:
+    r"""Starting points and prior centres of the replicas.
 
-    .. math:: A = V (\Lambda + \kappa)^{-1/2}, \qquad n F_\ell = V \Lambda V^T, \quad F_\ell = J^T F J, \quad J = \partial p / \partial \ell
+    A single fit has the centre of the prior.  The replicas of an ensemble have draws :math:`\ell_r` of it, and start where a Gaussian
+    posterior around the start :math:`\ell_0` would be with that centre,
 
-    with the information :math:`F` per event at the start, averaged over channels in proportion to their counts.  A unit step along any
-    column is one standard deviation of what :math:`n` events can tell; :math:`\kappa` bounds the step where they tell little.  The columns
-    are eigenvectors, so that Adam scales weakly and strongly determined directions separately.
+    .. math:: \ell_0 + C\,\frac{\ell_r - \bar\ell}{\sigma^2}, \qquad C = \left(N F_\ell + \sigma^{-2}\right)^{-1}:
+
+    what the events do not determine varies from replica to replica as much as the prior allows, and the rest is left to the events.
+    """
+    replicas, width = events.num_replicas, problem.prior_width
+    start = problem.start_latent
+    ensemble = width is not None and replicas > 1
+    preconditioned = settings.generator.kind == "direct" and settings.generator.precondition
+    curvature = latent_curvature(problem, events.effective_counts, use_rates) if ensemble or preconditioned else None
+    latent = start.expand(replicas, -1)
+    if width is None:
+        return Starts(latent.float().clone(), None, curvature)
+    centre = problem.prior_latent
+    if not ensemble:
+        return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), curvature)
+    shifts = width * torch.randn(latent.shape, generator=rng.generator("prior"), dtype=torch.float64)
+    assert curvature is not None
+    total = float(events.counts.double().mean()) * curvature + torch.eye(len(start), dtype=torch.float64) / width**2
+    return Starts((start + torch.linalg.solve(total, shifts.T).T / width**2).float(), (centre + shifts).float(), curvature)
+
+
+def latent_curvature(problem: Problem, counts: Tensor, use_rates: bool) -> Tensor:
+    r"""Information of events about the latent numbers at the start, :math:`F_\ell = J^T F J` with :math:`J = \partial p / \partial \ell`.
 
     Args:
         problem: any problem.
-        num_events: :math:`n`.
-        counts: observed events per channel, ``[channel]``.
+        counts: observed events per channel, ``[channel]``, which give channels their weights; the result is for one event in each on average.
         use_rates: whether numbers of events are fitted too.
 
     Returns:
-        :math:`A`, ``[latent_size, latent_size]``.
+        ``[latent_size, latent_size]``, float64.
     """
     latent = problem.start_latent
     _, by_latent = jacobian(problem.space.to_parameters, latent)
     information = fisher_information(problem, problem.space.to_parameters(latent), num_events=_DIRECTION_EVENTS)
     per_event = information.total(counts / counts.mean(), rates=use_rates)
-    curvature = num_events * (by_latent.T @ per_event @ by_latent)
-    eigenvalues, vectors = torch.linalg.eigh((curvature + curvature.T) / 2)
+    curvature = by_latent.T @ per_event @ by_latent
+    return (curvature + curvature.T) / 2
+
+
+def equal_directions(curvature: Tensor) -> Tensor:
+    r"""Directions of the latent space along which one step's events determine the parameters equally well.
+
+    .. math:: A = V (\Lambda + \kappa)^{-1/2}, \qquad n F_\ell = V \Lambda V^T
+
+    A unit step along any column is one standard deviation of what :math:`n` events can tell; :math:`\kappa` bounds the step where they
+    tell little.  The columns are eigenvectors, so that Adam scales weakly and strongly determined directions separately.
+
+    Args:
+        curvature: information :math:`n F_\ell` of the events of a step about the latent numbers, see :func:`latent_curvature`.
+
+    Returns:
+        :math:`A`, ``[latent_size, latent_size]``.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(curvature)
     return vectors * (eigenvalues.clamp_min(0) + _LATENT_INFORMATION).rsqrt()

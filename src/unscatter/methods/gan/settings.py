@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Columns of a hidden layer.
+_Width = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
@@ -28,7 +31,7 @@ class GeneratorSettings(_Section):
     """``network`` only: parameter sets per step, each with its share of ``num_events``."""
     noise_size: int = Field(default=6, ge=1)
     """``network`` only: columns of noise."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[_Width, ...] = (64, 64)
     """``network`` only: columns of every hidden layer."""
     clip_norm: float = Field(default=10.0, gt=0)
     """Largest norm of a replica's gradient, in units of its running root mean square; longer ones are scaled down."""
@@ -46,7 +49,7 @@ class GeneratorSettings(_Section):
 class DiscriminatorSettings(_Section):
     """What compares synthetic with measured events."""
 
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[_Width, ...] = (64, 64)
     """Columns of every hidden layer."""
     activation: Literal["silu", "gelu", "tanh", "leaky-relu", "softplus"] = "silu"
     """Nonlinearity; smooth ones suit the gradient penalty."""

@@ -36,6 +36,8 @@ class GanStatic:
     """Share of the full data behind the observed counts."""
     use_rates: bool
     """Whether numbers of events are fitted."""
+    prior_centres: Tensor | None
+    """Latent points that the prior draws the replicas to, ``[replica, latent_size]``; None without a prior."""
     rng: RandomStream
     """Where all random numbers come from."""
     num_steps: int
@@ -49,7 +51,8 @@ class GanStatic:
         """Buffers of the generator and the feature transform: recomputed elsewhere they could differ in the last bit, or in a sign."""
         buffers = {f"generator.{name}": buffer for name, buffer in self.generator.module.named_buffers()}
         features = {f"features.{name}": getattr(self.features, name) for name in _FEATURE_TENSORS}
-        return buffers | features | {"observed_counts": self.observed_counts}
+        prior = {} if self.prior_centres is None else {"prior_centres": self.prior_centres}
+        return buffers | features | prior | {"observed_counts": self.observed_counts}
 
     def with_constants(self, tensors: Mapping[str, Tensor]) -> GanStatic:
         """The same with the constants of a checkpoint."""
@@ -57,7 +60,12 @@ class GanStatic:
         for name, buffer in module.named_buffers():
             buffer.copy_(tensors[f"generator.{name}"])
         features = replace(self.features, **{name: tensors[f"features.{name}"] for name in _FEATURE_TENSORS})
-        return replace(self, generator=FlatModule(module, self.generator.num_replicas), features=features)
+        return replace(
+            self,
+            generator=FlatModule(module, self.generator.num_replicas),
+            features=features,
+            prior_centres=None if self.prior_centres is None else tensors["prior_centres"],
+        )
 
 
 _FEATURE_TENSORS = ("floor", "mean", "whitening")

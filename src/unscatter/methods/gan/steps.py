@@ -118,7 +118,7 @@ def prior_loss(static: GanStatic, latent: Tensor) -> Tensor:
 
     .. math:: \frac{1}{2 \bar N \sigma^2} \left|\langle \ell \rangle - \ell_r\right|^2
 
-    with the mean over the proposals and the point :math:`\ell_r` that replica r starts from.
+    with the mean over the proposals and the centre :math:`\ell_r` of replica r.
 
     Args:
         static: knows prior and counts.
@@ -127,12 +127,10 @@ def prior_loss(static: GanStatic, latent: Tensor) -> Tensor:
     Returns:
         ``[replica]``.
     """
-    width, module = static.problem.prior_width, static.generator.module
-    if width is None:
+    width, centres = static.problem.prior_width, static.prior_centres
+    if width is None or centres is None:
         return latent.new_zeros(len(latent))
-    assert isinstance(module, Generator)
-    pull = ((latent.mean(1) - module.start) / width).square().sum(-1) / 2
-    return pull / static.observed_counts.mean(-1)
+    return ((latent.mean(1) - centres) / width).square().sum(-1) / (2 * static.observed_counts.mean(-1))
 
 
 def normal_noise(static: GanStatic, batch: int, random: torch.Generator) -> Tensor:

@@ -1,0 +1,59 @@
+"""The pilot: a single fit to all events that an ensemble starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from unscatter.arrays import RandomStream
+from unscatter.events import EventSource, InMemoryEvents
+from unscatter.methods import Method
+from unscatter.pipeline import Problem
+
+#: Fits of the pilot one after the other: each learns along the directions that suit where the one before it ended.
+_PASSES = 2
+
+
+def needs_pilot(problem: Problem, events: EventSource, pilot_steps: int | None) -> bool:
+    """Whether there is an ensemble with a prior, whose replicas would start far from what the events say."""
+    return problem.prior_width is not None and events.num_replicas > 1 and pilot_steps != 0
+
+
+def piloted(
+    problem: Problem,
+    events: EventSource,
+    method: Method[Any],
+    *,
+    num_steps: int,
+    rng: RandomStream,
+    device: torch.device,
+    report: Callable[[int, int], None],
+) -> Problem:
+    """The problem with a start that fits the events as they were measured; its prior stays where it was.
+
+    Replicas that start from draws of a wide prior need many steps to where the events are; from a fit they need few.
+
+    Args:
+        problem: with a prior.
+        events: of the ensemble; the pilot sees them once, without bootstrap.
+        method: how to fit.
+        num_steps: of all passes together.
+        rng: random numbers of the pilot.
+        device: where to fit.
+        report: told the steps done and the steps to do after each; may raise to stop.
+    """
+    measured = InMemoryEvents({channel: events.of_channel(channel) for channel in problem.channels}, exposure=events.exposure)
+    steps, done = -(-num_steps // _PASSES), 0
+    centre = tuple(problem.space.to_parameters(problem.prior_latent).tolist())
+    for index in range(_PASSES):
+        state = method.init(problem, measured, rng.child(f"pilot/{index}"), num_steps=steps, device=device)
+        for _ in range(steps):
+            state, _ = method.step(state, measured)
+            done += 1
+            report(done, _PASSES * steps)
+        found = method.result(state).parameters[0].double().cpu()
+        problem = replace(problem, start=tuple(found.tolist()), prior_centre=centre)
+    return problem
