@@ -90,6 +90,9 @@ def write_failure(path: Path, error: OSError) -> str:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return f"cannot write '{path}': {os.strerror(error.errno)}.\nChoose a directory that you may write to."
         case errno.ENOENT:
+            if directory.is_dir():
+                # As in /proc, where the system makes the files itself.
+                return f"cannot write '{path}': no file can be made in '{directory}'.\nChoose a directory that you may write to."
             return f"cannot write '{path}': the directory '{directory}' does not exist.\nCreate it first: mkdir -p '{directory}'"
         case _:
             return f"cannot write '{path}': {error.strerror or error}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -198,10 +199,11 @@ def test_simulation_follows_a_runcard(card: Path, tmp_path: Path) -> None:
             ["simulate", "proxy2d", "-n", "5", "-o", "out.csv", "--format", "npy"],
             "'--output out.csv' and '--format npy' contradict one another",
         ),
-        (["simulate", "proxy2d", "-n", "5", "-o", "card.yaml"], "'card.yaml' is a file, not a directory"),
+        (["simulate", "proxy2d", "-n", "5", "-o", "card.yaml"], "no format ends in '.yaml'"),
         (["simulate", "proxy2d", "-n", "5", "-o", "out", "-p", "p0"], "'--parameters': 'p0' is not name=number"),
         (["simulate", "proxy2d", "-n", "5", "-o", "out", "-p", "p9=1"], "'p9' is not a parameter of problem 'proxy2d'"),
-        (["simulate", "proxy2d", "-n", "5", "-o", "out", "-p", "p0=99"], "p0"),
+        (["simulate", "proxy2d", "-n", "5", "-o", "out", "-p", "p0=99"], "parameter 'p0' is 99, which is not inside its range (-0.5, 1)"),
+        (["simulate", "proxy2d", "-n", "5", "-o", "out.txt"], "no format ends in '.txt'; those of events are .parquet, .csv and .npy."),
         (["solve", "proxy2d"], "'proxy2d' is a built-in problem, but a fit needs a runcard."),
         (["solve", "crad.yaml"], "there is no 'crad.yaml'"),
         (["solve", "card.yaml", "--set", "solve.stps=3"], "solve.stps (--set): unknown key. Did you mean 'steps'?"),
@@ -263,3 +265,60 @@ def test_check_says_what_it_found_and_its_exit_code(card: Path, monkeypatch: pyt
 def test_setting_without_effect_is_a_warning(card: Path) -> None:
     result = call("check", str(card), "--set", "method.generator.batch=8")
     assert "Warning: method.generator.batch has no effect on a 'direct' generator." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method.num_events=100000000000", "the fit needs at least"),
+        ("solve.replicas=100000000000", "the fit needs at least"),
+        ("method.discriminator.hidden=[100000000, 100000000]", "the fit needs at least"),
+        ("problem.nodes=10000000", "the simulation needs at least"),
+        ("problem.nodes=1000000000000000", "out of memory: "),
+    ],
+)
+def test_lack_of_memory_is_one_message_and_leaves_nothing(card: Path, tmp_path: Path, override: str, message: str) -> None:
+    result = call("solve", str(card), "--set", override)
+    assert (result.exit_code, result.stdout) == (ExitCode.BAD_INPUT, "")
+    assert result.stderr.startswith(f"Error: {message}")
+    assert [file.name for file in tmp_path.iterdir()] == ["card.yaml"]
+
+
+def test_simulation_beyond_memory_is_refused_before_a_file_is_made(tmp_path: Path) -> None:
+    result = call("simulate", "proxy2d", "-n", "10000000000000", "-o", str(tmp_path / "x.csv"))
+    assert result.exit_code == ExitCode.BAD_INPUT
+    assert "the simulation needs at least 320,0" in result.stderr
+    assert "for 10,000,000,000,000 events with 2 columns" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_forgotten_weights_are_a_note_shown_once_and_not_when_quiet(card: Path) -> None:
+    Path("data.csv").write_text("x,y,weight\n" + "".join(f"0.{i},0.{10 - i},-1\n" for i in range(1, 10)))
+    result = call("check", str(card), "--set", "events={events: data.csv}")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("Note: the column 'weight' of") == 1
+    assert "weight: weight beside path: in a runcard" in result.stderr
+    options = ("--quiet", "--set", "events={events: data.csv}", "--set", "solve.diagnose=false", "--set", "solve.steps=2")
+    assert call("solve", str(card), *options).output == ""
+
+
+def test_report_says_what_the_run_directory_lacks(finished: tuple[Path, Result], tmp_path: Path) -> None:
+    run = tmp_path / "fit"
+    shutil.copytree(finished[0], run)
+    assert call("report", str(run)).stderr == ""
+    (run / "result" / "parameters.json").unlink()
+    (run / "metrics.jsonl").write_text("garbage\n")
+    result = call("report", str(run))
+    assert result.exit_code == 0
+    assert "Note: the report is without the fitted parameters (result/parameters.json)." in result.stderr
+    assert "(metrics.jsonl, which holds no record that can be read)" in result.stderr
+
+
+def test_names_of_settings_are_never_cut(finished: tuple[Path, Result], tmp_path: Path) -> None:
+    override = ("--set", "method.discriminator.penalty_events=33", "--set", "solve.diagnose=false")
+    call("solve", str(finished[0].parent / "card.yaml"), "--run", str(tmp_path / "other"), "--quiet", *override)
+    result = call("compare", str(finished[0]), str(tmp_path / "other"))
+    assert result.exit_code == 0, result.output
+    assert longest_line(result.stdout) <= 60
+    column = "".join(line[:20].strip() for line in result.stdout.splitlines())
+    assert "method.discriminator.penalty_events" in column

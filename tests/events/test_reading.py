@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -323,3 +324,28 @@ def test_events_that_cannot_be_written_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(EventsFileError, match="suffix"):
         write_events(Events(torch.ones(2, 1), ("x",)), tmp_path / "events.root")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+@pytest.mark.parametrize("name", ["weight", "Weights"])
+def test_forgotten_weights_are_told_and_used_or_left_out_weights_are_not(tmp_path: Path, suffix: str, name: str) -> None:
+    events = Events(torch.rand(4, 1), ("x",), torch.tensor([1.0, 2.0, -1.0, torch.nan]))
+    path = write_events(events, tmp_path / f"data{suffix}", weight=name)
+    with pytest.warns(UserWarning, match=rf"(?s)the column '{name}' of '.*data.*' is not used.*weight: {name}") as caught:
+        assert read_events(path, ("x",)).weights is None
+    assert len(caught) == 1
+    good = write_events(Events(events.values, ("x",), torch.ones(4)), tmp_path / f"good{suffix}", weight=name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_events(good, ("x",), weight=name).weights is not None
+        assert read_events(good, ("x", name)).weights is None
+
+
+@pytest.mark.parametrize("text", ["x,y\n1,a\n", "x,y\n1,1e60\n"])
+def test_advice_about_a_column_suits_runcards_too(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(EventsError) as caught:
+        read_events(path, ("x", "y"))
+    assert "columns=[" not in str(caught.value)
+    assert "dtype=" not in str(caught.value)

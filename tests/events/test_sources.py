@@ -294,3 +294,9 @@ def test_events_without_a_replica_are_as_measured() -> None:
     weighted = Events(events.values, events.columns, torch.arange(50.0))
     source = InMemoryEvents({"p": weighted}, replicas=2, bootstrap=True, seed=1)
     assert torch.equal(source.of_channel("p").weights_or_ones(), torch.arange(50.0))
+
+
+def test_split_of_too_few_events_names_the_channel() -> None:
+    source = InMemoryEvents({"proton": Events(torch.rand(500, 1), ("x",)), "neutron": Events(torch.rand(1, 1), ("x",))})
+    with pytest.raises(EventsError, match="1 event of channel 'neutron' is too few to split"):
+        source.split((0.5, 0.5), 1)

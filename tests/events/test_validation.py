@@ -62,3 +62,10 @@ def test_events_are_counted_once_when_several_columns_are_bad() -> None:
     nan = float("nan")
     with pytest.raises(EventsError, match=r"(?s)^2 of 3 events.*'x' has 2, the first in row 0.*'weight' has 1, the first in row 2"):
         check_events(Events(torch.tensor([[nan], [1.0], [nan]]), ("x",), torch.tensor([1.0, 1.0, nan])))
+
+
+def test_cutting_is_not_advised_where_nothing_would_be_left() -> None:
+    outside = Events(torch.tensor([[5.0], [6.0]]), ("x",))
+    with pytest.raises(EventsError, match="(?s)2 of 2 events lie outside.*would leave none: compare units") as caught:
+        check_inside(outside, [0.0], [1.0], ["x"])
+    assert "keep_inside" not in str(caught.value)

@@ -100,3 +100,18 @@ def test_space_gives_physics_parameters_their_shape() -> None:
 def test_space_that_does_not_fit_is_refused(names: tuple[str, ...], shape: tuple[int, ...] | None, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         ParameterSpace(names, Box((0.0, 0.0), (1.0, 1.0)), shape)
+
+
+def test_parameter_outside_its_range_is_named_in_every_block() -> None:
+    space = ParameterSpace.of_blocks([(("a", "b"), Simplex(2)), (("slope", "norm"), Box((0.0, 0.0), (1.0, 5.0)))])
+    with pytest.raises(ParameterError, match=r"^parameter 'norm' is 7, which is not inside its range \(0, 5\)"):
+        space.to_latent(torch.tensor([0.5, 0.5, 0.5, 7.0]))
+    with pytest.raises(ParameterError, match="^parameter 3 is 7"):
+        space.bijection.inverse(torch.tensor([0.5, 0.5, 0.5, 7.0]))
+
+
+@pytest.mark.parametrize("ends", [(math.nan, 1.0), (0.0, math.nan)])
+def test_bound_that_is_not_a_number_is_answered_with_numbers(ends: tuple[float, float]) -> None:
+    with pytest.raises(ParameterError, match="'slope' has the range .*: a bound is not a number") as caught:
+        ParameterSpace.from_ranges({"slope": ends})
+    assert "nan" not in str(caught.value).partition("\n")[2]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from unscatter.arrays import Density, Events, Grid
 from unscatter.detectors import Background, Cuts, Detector, Efficiency
 from unscatter.errors import TheoryError
 from unscatter.pipeline import ParameterSpace, Pipeline, Problem
-from unscatter.pipeline.check import check
+from unscatter.pipeline.check import check, check_gradients
 from unscatter.problems import proxy1d, proxy2d
 from unscatter.theories import FunctionTheory
 
@@ -45,8 +45,8 @@ def test_ready_made_problems_are_found_good() -> None:
     ("function", "words"),
     [
         (lambda p, t: good(p.detach(), t), "without gradient"),
-        (lambda p, t: torch.as_tensor(p.numpy()[0] * t.numpy()), r"without \.detach\(\), \.item\(\), \.numpy\(\)"),
-        (lambda p, t: torch.exp(-float(p[0]) * t) * p[1], r"without \.detach\(\), \.item\(\), \.numpy\(\)"),
+        (lambda p, t: torch.as_tensor(p.numpy()[0] * t.numpy()), r"torch\.exp\(x\) instead of np\.exp\(x\)"),
+        (lambda p, t: torch.exp(-float(p[0]) * t) * p[1], r"p\[0\] instead of float\(p\[0\]\)"),
         (lambda p, t: good(p, t)[:5], r"\[channel, \*nodes\] = \(1, 101\), got \(5,\)"),
         (lambda p, t: good(p, t) - 0.5 * p[1], "negative at .* the lowest value is -"),
         (lambda p, t: good(p, t) * torch.nan, "not finite at 101 of 101 nodes"),
@@ -134,3 +134,23 @@ def test_lines_say_everything_a_user_needs() -> None:
 def test_the_same_seed_gives_the_same_findings() -> None:
     first, second = (problem(lambda p, t: good(p, t) - 0.5 * p[1]).check(num_events=64, seed=3).problems for _ in range(2))
     assert first == second
+
+
+def test_parameter_without_gradient_is_refused_at_the_price_of_one_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TheoryError, match=r"'decay' cannot be solved as it is: no gradient reaches \["):
+        check_gradients(problem(lambda p, t: torch.exp(-p[0] * t)))
+    check_gradients(replace(problem(lambda p, t: torch.exp(-p[0] * t)), prior_width=1.0))
+    calls: list[Tensor] = []
+
+    def counted(p: Tensor, t: Tensor) -> Tensor:
+        calls.append(p)
+        return good(p, t)
+
+    check_gradients(problem(counted))
+    assert len(calls) == 2, "once for the density and once for the events"
+
+
+def test_gradient_that_vanishes_at_the_start_only_is_no_fault() -> None:
+    grid = Grid.from_axes({"t": torch.linspace(0, 4, 41)})
+    theory = FunctionTheory(lambda p, t: torch.exp(-p[0].square() * t), grid, (1,))
+    check_gradients(Problem("even", ParameterSpace.from_ranges({"root": (-2.0, 2.0)}), Pipeline(theory), start=(0.0,)))

@@ -9,7 +9,7 @@ import pytest
 from tests.report.run_directories import MakeRun
 from tests.report.test_writing import parsed, sources, text_of
 from unscatter.errors import RunError, SettingsError
-from unscatter.report import comparison_table, write_comparison
+from unscatter.report import comparison_table, write_comparison, write_report
 from unscatter.report.comparison import run_labels
 from unscatter.runs import RunDirectory
 
@@ -61,3 +61,14 @@ def test_nothing_to_compare_is_a_clear_error() -> None:
 def test_comparison_into_a_missing_directory_is_a_clear_error(new_run: MakeRun, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="mkdir -p"):
         write_comparison([new_run(num_steps=1)], tmp_path / "missing" / "comparison.html")
+
+
+def test_counts_are_whole_numbers_and_sources_of_errors_need_errors(new_run: MakeRun) -> None:
+    undiagnosed = new_run("undiagnosed", summary={"num_events": {"proton": 94899.0, "neutron": 10.25}})
+    rows = [row | {"error": None, "bound": None} for row in undiagnosed.read_result("parameters")]
+    undiagnosed.write_table("parameters", rows)
+    found = {row.quantity: row.cells for row in comparison_table([undiagnosed, new_run("done")]).rows}
+    assert found["events"][0] == "proton: 94,899, neutron: 10.2"
+    assert found["errors are"] == ("-", "Cramer-Rao bound")
+    write_report(undiagnosed)
+    assert "Errors are the" not in text_of(parsed(undiagnosed.report))

@@ -92,7 +92,7 @@ def test_fitted_background_fraction_becomes_a_parameter(data: Path) -> None:
     text = """
 problem:
   name: proxy2d
-  detector: [{kind: background, fraction: {name: f, low: 0.1, high: 0.4, truth: 0.3}, events: data.parquet}]
+  detector: [{kind: background, fraction: {name: f, low: 0.1, high: 0.4, truth: 0.3}, events: {path: data.parquet, weight: weight}}]
 events: {simulate: {num_events: 10}}
 """
     problem = load_runcard(write_card(data.parent, text)).build_problem()
@@ -235,13 +235,27 @@ def test_bad_own_problem_is_one_error(tmp_path: Path, problem: str, message: str
         load_runcard(own(tmp_path, problem)).build()
 
 
+@pytest.mark.parametrize("code", ["import sys\nsys.exit(0)\n", "import sys\n\n\ndef make_problem():\n    sys.exit(0)\n"])
+def test_own_problem_that_leaves_the_process_is_an_error(tmp_path: Path, code: str) -> None:
+    with pytest.raises(SettingsError, match=r"of the problem failed in '.*own.py', line \d: SystemExit: 0"):
+        load_runcard(own(tmp_path, "file: own.py", code)).build()
+
+
+def test_keep_inside_is_not_advised_where_nothing_would_be_left(tmp_path: Path) -> None:
+    (tmp_path / "far.csv").write_text("x,y\n7,8\n9,9\n")
+    card = load_runcard(write_card(tmp_path, TINY.replace("{simulate: {num_events: 500}}", "{events: far.csv}")))
+    with pytest.raises(EventsError, match="(?s)far.csv': 2 of 2 events lie outside the grid.*would leave none") as caught:
+        card.build()
+    assert "keep_inside:" not in str(caught.value)
+
+
 def test_syntax_error_of_an_own_problem_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"the file of the problem failed in '.*own.py', line 2: SyntaxError"):
         load_runcard(own(tmp_path, "file: own.py", "a = 1\ndef f(:\n")).build()
 
 
 def test_started_run_is_resumed_from_its_own_directory_only_with_the_same_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = TINY.replace("simulate: {num_events: 500}", "events: data.parquet")
+    text = TINY.replace("simulate: {num_events: 500}", "events: {path: data.parquet, weight: weight}")
     path = data.parent / "fit"
     fit = start_run(load_runcard(write_card(data.parent, text)), path=path)
     assert fit.num_steps == 6
@@ -251,9 +265,26 @@ def test_started_run_is_resumed_from_its_own_directory_only_with_the_same_files(
     assert resume_run(path).parameters == fit.parameters
     (path / "result" / "summary.json").unlink()
     data.unlink()
-    write_events(Events(torch.full((50, 2), 0.5), ("x", "y")), data)
+    write_events(Events(torch.full((50, 2), 0.5), ("x", "y"), torch.ones(50)), data)
     with pytest.raises(RunError, match=r"data.parquet' \(events.events\) has changed since the run"):
         resume_run(path)
+
+
+def test_run_is_resumed_only_with_the_settings_of_its_start(data: Path) -> None:
+    text = TINY.replace("simulate: {num_events: 500}", "events: {path: data.parquet, weight: weight}")
+    path = data.parent / "fit"
+    fit = start_run(load_runcard(write_card(data.parent, text)), path=path)
+    (path / "result" / "summary.json").unlink()
+    resolved = path / "resolved.yaml"
+    original = resolved.read_text()
+    resolved.write_text(original.replace("nodes: 17", "nodes: 19").replace("steps: 6", "steps: 9"))
+    with pytest.raises(
+        RunError, match=r"(?s)'problem.nodes' was 17 and is 19; 'solve.steps' was 6 and is 9.*unscatter solve .* --run .*fit-2"
+    ):
+        resume_run(path)
+    moved = data.rename(data.with_name("moved.parquet"))
+    resolved.write_text("# a comment\n" + original.replace(str(data), str(moved)))
+    assert resume_run(path).parameters == fit.parameters
 
 
 def test_run_without_a_runcard_says_how_to_resume_it(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_wrong_setting_is_named_with_line_value_and_what_is_allowed(text: str, e
 @pytest.mark.parametrize(
     ("problem", "expected"),
     [
-        ("{nodes: 5}", "problem.name (line 1): this key is missing; it says which one: 'proxy1d', 'proxy2d', 'python'."),
-        ("{name: proxy3d}", "problem.name (line 1): 'proxy3d' is not one of 'proxy1d', 'proxy2d', 'python'. Did you mean 'proxy2d'?"),
+        ("{nodes: 5}", "problem.name (line 1): this key is missing; it says which one: 'proxy1d', 'proxy2d', 'dis', 'python'."),
+        ("{name: proxy3d}", "problem.name (line 1): 'proxy3d' is not one of 'proxy1d', 'proxy2d', 'dis', 'python'. Did you mean 'proxy2d'?"),
         ("proxy2d", "problem (line 1): must be a mapping, 'key: value', got 'proxy2d'."),
         ("{name: python}", "problem.file (line 1): this key is missing."),
         ("{name: proxy1d, num_events: 9, luminosity: {proton: 1, neutron: 1}}", "'num_events' and 'luminosity' contradict one another"),
@@ -164,3 +164,16 @@ def test_overrides_reach_into_lists() -> None:
 )
 def test_bad_override_is_named(override: str, expected: str) -> None:
     assert expected in message(BASE, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("solve.device=gpu", r"'gpu' is not one of 'auto', 'cpu', 'cuda'. Did you mean 'cuda'\?"),
+        ("method.discriminator.hidden=[-3]", "must be at least 1, got -3"),
+        ("method.generator.hidden=[8, 0]", "must be at least 1, got 0"),
+    ],
+)
+def test_near_misses_are_answered_with_what_was_meant(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_runcard("problem: {name: proxy2d}\nevents: {simulate: {num_events: 5}}\n", [override])

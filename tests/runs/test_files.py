@@ -147,3 +147,17 @@ def test_table_stands_in_parquet_and_json_alike(tmp_path: Path, by_row: bool) ->
     assert table.column_names == ["name", "value", "steps"]
     assert math.isnan(table["value"][1].as_py())
     assert json.loads(text.read_text()) == [{"name": "p0", "value": 0.5, "steps": 3}, {"name": "p1", "value": None, "steps": 4}]
+
+
+def test_directory_of_the_system_is_not_said_to_be_missing() -> None:
+    with pytest.raises(RunError, match="cannot write '/proc/fit': no file can be made in '/proc'") as caught:
+        RunDirectory.create("/proc/fit")
+    assert "mkdir" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["5", "[1]", '{"loss": 1}', '{"step": "x"}'])
+def test_metrics_without_a_step_are_damaged(tmp_path: Path, line: str) -> None:
+    run = RunDirectory.create(tmp_path / "fit")
+    run.metrics.write_text(f'{line}\n{{"step": 2}}\n')
+    with pytest.raises(RunError, match="line 1 of '.*metrics.jsonl' is damaged"):
+        run.read_metrics()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unscatter.arrays import Events, Grid
-from unscatter.errors import DivergenceError, EventsError, SettingsError
+from unscatter.errors import DivergenceError, EventsError, SettingsError, TheoryError
 from unscatter.methods import Gan, GanSettings
 from unscatter.methods.gan import DiscriminatorSettings, GeneratorSettings
 from unscatter.pipeline import ParameterSpace, Pipeline, Problem
@@ -149,3 +149,39 @@ def test_cuda_without_a_gpu_is_refused() -> None:
     problem = decay_problem()
     with pytest.raises(SettingsError, match="finds no GPU"):
         solve(problem, problem.simulate(num_events=100), method=GAN, settings=SolveSettings(steps=1, device="cuda"))
+
+
+def test_parameter_that_nothing_depends_on_is_refused_before_the_first_step() -> None:
+    grid = Grid.from_axes({"t": torch.linspace(0, 8, 81, dtype=torch.float64)})
+    theory = FunctionTheory(lambda p, t: torch.exp(-p[0] * t), grid, (2,))
+    space = ParameterSpace.from_ranges({"rate": (0.1, 3.0), "idle": (0.0, 1.0)})
+    problem, recording = Problem("decay", space, Pipeline(theory), truth=(1.0, 0.5)), Recording()
+    with pytest.raises(TheoryError, match=r"no gradient reaches \['idle'\]"):
+        solve(problem, problem.simulate(num_events=2000), method=GAN, settings=SolveSettings(steps=5), observer=recording)
+    assert recording.rounds == []
+
+
+@pytest.mark.parametrize(
+    ("gan", "settings", "largest"),
+    [
+        (GanSettings(num_events=10**12), SolveSettings(), "a step with 1 replicas x 1 channels x 1000000000000 num_events"),
+        (GanSettings(), SolveSettings(replicas=10**11), "a step with 100000000000 replicas"),
+        (GanSettings(discriminator=DiscriminatorSettings(hidden=(10**8, 10**8))), SolveSettings(), "discriminators with hidden"),
+        (
+            GanSettings(generator=GeneratorSettings(kind="network", hidden=(10**8, 10**8))),
+            SolveSettings(),
+            r"generators with hidden \[100000000, 100000000\]",
+        ),
+    ],
+)
+def test_fit_that_cannot_fit_into_memory_is_refused_with_both_numbers(gan: GanSettings, settings: SolveSettings, largest: str) -> None:
+    problem, recording = decay_problem(), Recording()
+    with pytest.raises(SettingsError, match=rf"(?s)the fit needs at least [\d,]+ GB of memory, but .* GB are available.*{largest}"):
+        solve(problem, problem.simulate(num_events=500), method=Gan(gan), settings=settings, observer=recording)
+    assert recording.rounds == []
+
+
+def test_split_of_too_few_events_names_the_channel_and_the_setting() -> None:
+    problem = decay_problem()
+    with pytest.raises(EventsError, match="(?s)held_out = 0.05: .*channel 'events'.* too few.*held_out=0"):
+        solve(problem, problem.simulate(num_events=1), method=GAN, settings=SolveSettings(steps=5))

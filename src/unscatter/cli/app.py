@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from unscatter.cli.codes import EPILOG, ExitCode
+from unscatter.cli.export_commands import export_app
 from unscatter.cli.table_commands import tables_app
 from unscatter.errors import DivergenceError, UnscatterError
 
@@ -63,6 +64,7 @@ app = typer.Typer(
 )
 
 app.add_typer(tables_app)
+app.add_typer(export_app)
 
 Overrides = Annotated[
     list[str] | None,
@@ -183,6 +185,25 @@ def compare(
     from unscatter.cli import commands
 
     commands.compare(runs, output)
+
+
+@app.command()
+def closure(
+    runcard: Annotated[Path, typer.Argument(metavar="RUNCARD", help="A YAML file with pseudo-data.", show_default=False)],
+    fits: Annotated[int, typer.Option("--fits", "-n", metavar="N", help="How many fits.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory of the test.", show_default=False)],
+    level: Annotated[int, typer.Option(metavar="0|1|2", help="0: data without fluctuations, 1: with them, 2: with replicas, too.")] = 2,
+    seed: Annotated[int, typer.Option(help="Fixes data and fits.")] = 0,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fit pseudo-data again and again, and compare with the truth: bias, variance, coverage.
+
+    The same command goes on with a test that was stopped, or adds fits to it. Nothing is written over.
+    """
+    from unscatter.cli import closure_commands
+
+    raise typer.Exit(closure_commands.closure(runcard, overrides or [], level, fits, seed, output, quiet=quiet))
 
 
 @app.command()

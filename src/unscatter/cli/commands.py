@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 
+from unscatter.arrays.memory import is_out_of_memory
 from unscatter.cli.codes import ExitCode, code_of_fit
 from unscatter.cli.progress import progress_display
 from unscatter.cli.tables import comparison_view, parameter_table, problem_table, verdict_lines
@@ -17,13 +23,51 @@ from unscatter.errors import EventsFileError, SettingsError
 from unscatter.events import write_events
 from unscatter.files import did_you_mean
 from unscatter.pipeline import Problem
-from unscatter.report import comparison_table, write_comparison, write_report
+from unscatter.report import comparison_table, read_record, write_comparison, write_report
 from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, resume_run, start_run
 from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
 from unscatter.runs import RunDirectory
 from unscatter.solve import Fit
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def _command(command: Callable[P, R]) -> Callable[P, R]:
+    """Show warnings as notes, and a lack of memory as one message."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _notes(quiet=bool(kwargs.get("quiet"))):
+            try:
+                return command(*args, **kwargs)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                cause = (str(error).splitlines() or ["no memory left"])[0]
+                raise SettingsError(f"out of memory: {cause}\nLower numbers of events, nodes, replicas or hidden columns.") from error
+
+    return run
+
+
+@contextmanager
+def _notes(*, quiet: bool) -> Iterator[None]:
+    """Show every warning once, without the line of the code that it came from."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if not quiet and str(message) not in shown:
+            shown.add(str(message))
+            _errors().print(f"[yellow]Note:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = show
+        yield
+
+
+@_command
 def problems() -> None:
     """List the built-in problems."""
     console = _console()
@@ -32,6 +76,7 @@ def problems() -> None:
     console.print("A problem of your own is a Python function: [bold]problem: {name: python, file: my_problem.py}[/]", highlight=False)
 
 
+@_command
 def simulate(
     problem_or_runcard: str,
     output: Path,
@@ -62,6 +107,7 @@ def simulate(
     console.print(f"For a runcard:\nevents:{entries}", highlight=False, markup=False, soft_wrap=True)
 
 
+@_command
 def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
     """Try out a problem, and the events of a runcard."""
     card = _card(problem_or_runcard, overrides)
@@ -77,6 +123,7 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
     return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
 
 
+@_command
 def solve(runcard: Path, overrides: Sequence[str], path: Path | None, *, quiet: bool) -> ExitCode:
     """Do a fit."""
     if str(runcard) in BUILT_IN and not runcard.exists():
@@ -93,6 +140,7 @@ def solve(runcard: Path, overrides: Sequence[str], path: Path | None, *, quiet: 
     return _conclude(fit, RunDirectory.open(run), quiet=quiet)
 
 
+@_command
 def resume(run: Path, checkpoint: Path | None, *, quiet: bool) -> ExitCode:
     """Go on with a run."""
     with progress_display(_errors(), quiet=quiet) as observers:
@@ -100,11 +148,16 @@ def resume(run: Path, checkpoint: Path | None, *, quiet: bool) -> ExitCode:
     return _conclude(fit, RunDirectory.open(run), quiet=quiet)
 
 
+@_command
 def report(run: Path) -> None:
-    """Write the report of a run."""
-    _console().print(str(write_report(RunDirectory.open(run))), highlight=False, markup=False, soft_wrap=True)
+    """Write the report of a run, and say what the run directory lacks."""
+    directory = RunDirectory.open(run)
+    _console().print(str(write_report(directory)), highlight=False, markup=False, soft_wrap=True)
+    for text in read_record(directory).missing():
+        warnings.warn(f"the report is without {text}.", UserWarning, stacklevel=1)
 
 
+@_command
 def compare(runs: Sequence[Path], output: Path | None) -> None:
     """Show runs side by side."""
     if output is not None:
@@ -191,6 +244,11 @@ def _output_files(problem: Problem, output: Path, file_format: str | None) -> di
         if file_format not in (None, suffix):
             raise SettingsError(f"'--output {output}' and '--format {file_format}' contradict one another; leave one of the two out.")
         files = dict.fromkeys(problem.channels, output)
+    elif suffix and not output.is_dir():
+        raise SettingsError(
+            f"'--output {output}': no format ends in '.{suffix}'; those of events are .parquet, .csv and .npy.\n"
+            f"Write for example --output {output.with_suffix('.parquet')}, or a name without an ending for a directory of files."
+        )
     else:
         files = {channel: output / f"{channel}.{file_format or 'parquet'}" for channel in problem.channels}
     for file in files.values():

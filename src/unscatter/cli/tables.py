@@ -49,6 +49,9 @@ def verdict_lines(fit: Fit) -> Iterator[str]:
         yield f"Not determined by these events: {text}"
     for text in fit.summary.get("weak_directions") or ():
         yield f"Weakly determined: {text}"
+    for family in fit.summary.get("curves") or ():
+        if family["sentences"]:
+            yield f"What sets the bands of {family['name']}: {'; '.join(family['sentences'])}."
 
 
 def problem_table(problem: Problem) -> RenderableType:
@@ -72,7 +75,7 @@ def _parameters(problem: Problem) -> Iterator[str]:
 def comparison_view(comparison: ComparisonTable) -> Table:
     """Runs side by side, a block of lines per section."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for label in comparison.labels:
         table.add_column(label, overflow="fold")
     for section, rows in comparison.sections().items():

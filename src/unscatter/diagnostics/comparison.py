@@ -87,11 +87,13 @@ def compare_columns(
         raise SettingsError(f"'num_bins' must be at least one, got {num_bins}.")
     check_pair(measured, synthetic)
     synthetic = synthetic.select(measured.columns)
+    scale = scale_of(measured, synthetic, expected)
     rows = []
     for column in measured.columns:
         pair = (measured.column(column).detach().double().cpu(), synthetic.column(column).detach().double().cpu())
-        edges = _uniform_edges(torch.cat(pair), num_bins) if bins == "uniform" else _quantile_edges(pair[1], pair[0], num_bins)
-        rows += _compare(channel, column, edges, measured, synthetic, pair, expected)
+        edges = _uniform_edges(torch.cat(pair), num_bins) if bins == "uniform" else quantile_edges(pair[1], pair[0], num_bins)
+        binned = bin_pair(edges, pair, (measured.weights_or_ones(), synthetic.weights_or_ones()), scale)
+        rows += [ComparedBin(channel, column, i, *row, by_rate=expected is not None) for i, row in enumerate(binned)]
     return rows
 
 
@@ -151,7 +153,8 @@ def _is_wide(values: Tensor) -> bool:
     return float(high / low) > _WIDE and float((median - low) / (high - low)) < _SKEWED
 
 
-def _quantile_edges(values: Tensor, others: Tensor, num_bins: int) -> Tensor:
+def quantile_edges(values: Tensor, others: Tensor, num_bins: int) -> Tensor:
+    """Edges of bins that hold equally many of ``values`` and span ``others`` as well, ``[bins + 1]``."""
     ordered = values.sort().values
     inner = ordered[(torch.arange(1, num_bins) * len(ordered)) // num_bins]
     low, high = torch.minimum(ordered[0], others.min()), torch.maximum(ordered[-1], others.max())
@@ -163,26 +166,25 @@ def _quantile(values: Tensor, share: float) -> Tensor:
     return values.kthvalue(max(1, round(share * len(values)))).values  # torch.quantile refuses large tensors
 
 
-def _compare(
-    channel: str,
-    column: str,
-    edges: Tensor,
-    measured: Events,
-    synthetic: Events,
-    values: tuple[Tensor, Tensor],
-    expected: float | int | None,
-) -> list[ComparedBin]:
+def scale_of(measured: Events, synthetic: Events, expected: float | int | None) -> float:
+    """What to multiply synthetic events by: up to the expected number, or to the measured total without one."""
+    weights, model = (events.weights_or_ones().detach().double() for events in (measured, synthetic))
+    return float((weights.sum() if expected is None else expected) / model.sum())
+
+
+def bin_pair(
+    edges: Tensor, values: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor], scale: float
+) -> list[tuple[float, float, float, float, float, float, float, bool]]:
+    """Measured and scaled synthetic numbers in common bins: the entries of a :class:`ComparedBin` from ``low`` to ``counted``."""
     (content, variance, entries), (model, model_variance, model_entries) = (
-        _histogram(v, events.weights_or_ones().detach().double().cpu(), edges)
-        for v, events in zip(values, (measured, synthetic), strict=True)
+        _histogram(v, w.detach().double().cpu(), edges) for v, w in zip(values, weights, strict=True)
     )
-    scale = (content.sum() if expected is None else expected) / model.sum()
     model, model_variance = model * scale, model_variance * scale**2
     total_error = (variance + model_variance).sqrt()
     pull = torch.where(total_error > 0, (content - model) / torch.where(total_error > 0, total_error, 1.0), 0.0)
     counted = entries + model_entries >= 2 * _FEW
     table = torch.stack([edges[:-1], edges[1:], content, variance.sqrt(), model, model_variance.sqrt(), pull], 1).tolist()
-    return [ComparedBin(channel, column, i, *row, counted=bool(counted[i]), by_rate=expected is not None) for i, row in enumerate(table)]
+    return [(*row, bool(many)) for row, many in zip(table, counted, strict=True)]
 
 
 def _histogram(values: Tensor, weights: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ SUFFIXES = (".parquet", ".csv", ".npy")
 
 #: Where the metadata of a Parquet file say which parameters its events were made with, as a JSON object.
 PARAMETERS_KEY = b"unscatter.parameters"
+
+#: Columns of these names are taken for forgotten weights when they are not asked for.
+_WEIGHT_NAMES = ("weight", "weights")
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -55,6 +59,9 @@ def read_events(
         ColumnError: a column is not there.
         EventsError: a value is text, NaN or infinite, or a weight is negative; the message names the first row.
         SettingsError: ``columns`` or ``dtype`` is impossible.
+
+    Warns:
+        UserWarning: the file has a column ``weight`` that is not used.
 
     Example:
         >>> import tempfile
@@ -183,6 +190,18 @@ def _needed(names: Sequence[str], wanted: Mapping[str, str], weight: str | None,
     return list(dict.fromkeys(needed))
 
 
+def _warn_of_weights(names: Sequence[str], used: Sequence[str], path: Path) -> None:
+    """Say that weights are left out: events that count all the same are another measurement."""
+    for name in names:
+        if name.lower() in _WEIGHT_NAMES and name not in used:
+            warnings.warn(
+                f"the column '{name}' of '{path}' is not used, and every event counts as one. To use it as the events' weights, say so: "
+                f"weight: {name} beside path: in a runcard, read_events(..., weight='{name}') in Python.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
 def _listed(names: Sequence[str], longest: int = 20) -> str:
     shown = ", ".join(f"'{name}'" for name in names[:longest])
     more = f", ... ({len(names)} in all)" if len(names) > longest else ""
@@ -211,6 +230,7 @@ def _read_parquet(path: Path, wanted: Mapping[str, str], weight: str | None) -> 
     # Not read_table, which adds columns for directories that are named like "year=2024".
     with pq.ParquetFile(path) as file:
         names = _needed(file.schema_arrow.names, wanted, weight, path)
+        _warn_of_weights(file.schema_arrow.names, names, path)
         table = file.read(columns=names)
     return {name: _numbers(table.column(name), name, path) for name in names}
 
@@ -222,7 +242,9 @@ def _csv_names(path: Path) -> tuple[str, ...]:
 
 
 def _read_csv(path: Path, wanted: Mapping[str, str], weight: str | None) -> dict[str, np.ndarray]:
-    names = _needed(_csv_names(path), wanted, weight, path)
+    in_file = _csv_names(path)
+    names = _needed(in_file, wanted, weight, path)
+    _warn_of_weights(in_file, names, path)
     convert = pyarrow.csv.ConvertOptions(include_columns=names)
     table = pyarrow.csv.read_csv(path, convert_options=convert)
     return {name: _numbers(table.column(name), name, path) for name in names}
@@ -237,7 +259,7 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
         return column.to_numpy()
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
     if not (number or pa.types.is_boolean(kind)):
-        raise EventsError(f"column '{name}' in '{path}' holds {kind}, not numbers. Convert it, or leave it out: columns=[...].")
+        raise EventsError(f"column '{name}' in '{path}' holds {kind}, not numbers. Convert it, or leave it out of 'columns'.")
     if pa.types.is_boolean(kind) or pa.types.is_float16(kind):
         column = column.cast(pa.uint8() if pa.types.is_boolean(kind) else pa.float32())
     return column.cast(pa.float64(), safe=False).to_numpy()
@@ -248,7 +270,7 @@ def _text_message(column: pa.ChunkedArray, name: str, path: Path) -> str:
     row = next((i for i, value in enumerate(values) if value is not None and not _is_number(value)), 0)
     return (
         f"column '{name}' in '{path}' holds text: row {row} is '{values[row]}'. (Rows are counted from 0.)\n"
-        "Correct these rows, or leave the column out: columns=[...]."
+        "Correct these rows, or leave the column out of 'columns'."
     )
 
 
@@ -271,6 +293,7 @@ def _read_npy(path: Path, wanted: Mapping[str, str], weight: str | None) -> dict
     array = _load_npy(path)
     if array.dtype.names:
         names = _needed(array.dtype.names, wanted, weight, path)
+        _warn_of_weights(array.dtype.names, names, path)
         return {name: _real(array[name], name, path) for name in names}
     array = array[:, None] if array.ndim == 1 else array
     in_file = _positional_names(array.shape[1], wanted, weight, path)
@@ -319,7 +342,6 @@ def _cast(arrays: Sequence[np.ndarray], names: Sequence[str], dtype: torch.dtype
             if np.isinf(values[:, i]).any() and not np.isinf(array).any():
                 row = int(np.isinf(values[:, i]).argmax())
                 raise EventsError(
-                    f"column '{names[i]}' in '{path}' does not fit into {dtype}: row {row} is {float(array[row]):g}.\n"
-                    "Read it with dtype=torch.float64, or change its unit."
+                    f"column '{names[i]}' in '{path}' does not fit into {dtype}: row {row} is {float(array[row]):g}.\nChange its unit."
                 )
     return values

@@ -43,7 +43,9 @@ def split(events: Events, fractions: Sequence[float], seed: int, *keys: str | in
     parts = tuple(_take(events, torch.from_numpy(part == i)) for i in range(len(fractions)))
     for fraction, subset in zip(fractions, parts, strict=True):
         if subset.num_events == 0:
-            raise EventsError(f"{events.num_events} events are too few to split: the part with the fraction {fraction:g} is empty.")
+            single, of = events.num_events == 1, f" of channel '{keys[0]}'" if keys else ""
+            found = f"{events.num_events} event{'' if single else 's'}{of} {'is' if single else 'are'}"
+            raise EventsError(f"{found} too few to split: the part with the fraction {fraction:g} is empty.\nGive more events.")
     return parts
 
 

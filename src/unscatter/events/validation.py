@@ -10,6 +10,9 @@ from torch import Tensor
 from unscatter.arrays import Events
 from unscatter.errors import EventsError
 
+#: What to do where cutting would leave nothing.
+NONE_INSIDE_ADVICE = "Cutting them would leave none: compare units and names of the columns with those of the grid, or widen the grid."
+
 
 def check_events(events: Events, source: str = "the data", *, names: Sequence[str] | None = None, weight_name: str = "weight") -> Events:
     """Refuse events that nothing can be learnt from; return the others unchanged.
@@ -92,10 +95,13 @@ def check_inside(events: Events, low: Sequence[float], high: Sequence[float], na
     if num_outside == 0:
         return events
     facts = [_outside_fact(events.column(n), n, a, b) for n, a, b in zip(names, low, high, strict=True)]
-    raise EventsError(
-        f"{num_outside} of {inside.numel()} events lie outside the grid.\n"
-        f"{' '.join(fact for fact in facts if fact)}\n"
+    advice = (
         "Cut them: events = keep_inside(events, grid.low, grid.high, grid.names), or widen the grid to the range seen."
+        if bool(inside.any())
+        else NONE_INSIDE_ADVICE
+    )
+    raise EventsError(
+        f"{num_outside} of {inside.numel()} events lie outside the grid.\n{' '.join(fact for fact in facts if fact)}\n{advice}"
     )
 
 

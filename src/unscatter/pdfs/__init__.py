@@ -1,6 +1,7 @@
 """Parton densities: flavours, parametrisations, sum rules, grids in the LHAPDF format."""
 
 from unscatter.pdfs.components import COMPONENTS, SHARED, VALENCE, Norms, to_flavours
+from unscatter.pdfs.fixed import FixedDensities
 from unscatter.pdfs.flavours import FIT_FLAVOURS, PDG_IDS, TARGETS
 from unscatter.pdfs.functional import Functional
 from unscatter.pdfs.grid import AlphaS, PdfGrid
@@ -18,6 +19,7 @@ __all__ = [
     "TARGETS",
     "VALENCE",
     "AlphaS",
+    "FixedDensities",
     "Functional",
     "Neural",
     "NodeValues",

@@ -102,10 +102,10 @@ class Problem:
 
     def _check_truth_problem(self, other: Problem) -> None:
         if self.truth is not None or other.truth is None:
-            raise SettingsError(f"problem '{self.name}' needs either a truth or a problem that has one, 'truth_problem'; not both, not neither.")
+            raise SettingsError(f"problem '{self.name}' needs either a truth of its own or a 'truth_problem' that has one, not both.")
         mine, its = ([list(problem.channels), list(problem.observables)] for problem in (self, other))
         if mine != its:
-            raise SettingsError(f"channels and observables of problem '{self.name}' are {mine}, but those of its 'truth_problem' are {its}.")
+            raise SettingsError(f"problem '{self.name}' has channels and observables {mine}, but its 'truth_problem' has {its}.")
 
     def _check_parameters(self, label: str, values: Sequence[float] | None) -> None:
         if values is None:

@@ -100,8 +100,8 @@ def _warn_of_evolution(grid: PdfGrid, fixed: DisTheory) -> None:
     if differences and max(differences)[0] > _MAX_EVOLUTION:
         size, parton, x, Q = max(differences)
         warnings.warn(
-            f"evolution by the theory tables and in the grid differ by up to {100 * size:.2g} %, for {PARTON_NAMES[parton]} at x = {x:.2g} and "
-            f"Q = {Q:g} GeV: another order, coupling or quark mass. Densities at the starting scale are those of the grid.",
+            f"evolution by the theory tables and in the grid differ by up to {100 * size:.2g} %, for {PARTON_NAMES[parton]} at "
+            f"x = {x:.2g} and Q = {Q:g} GeV: another order, coupling or quark mass. Densities at the starting scale are those of the grid.",
             UserWarning, stacklevel=3,
         )  # fmt: skip
 
@@ -120,5 +120,3 @@ def _differences(grid: PdfGrid, fixed: DisTheory) -> Iterator[tuple[float, int, 
             relative = torch.where(own > _COMPARED_FROM, evolved[PDG_IDS.index(parton)] / own - 1, 0.0).abs()
             worst = int(relative.argmax())
             yield float(relative[worst]), parton, float(x[worst]), Q
-
-

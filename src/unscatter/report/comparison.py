@@ -123,11 +123,16 @@ def _fit_rows(records: Sequence[RunRecord]) -> Iterator[ComparisonRow]:
         "time": lambda summary: ABSENT if (seconds := number(summary.get("seconds"))) is None else words.duration(seconds),
         "steps per second": lambda summary: _number_text(summary.get("steps_per_second")),
         "why it stopped": lambda summary: _text(summary.get("stop_reason")),
-        "errors are": lambda summary: _text(summary.get("error_source")),
     }
     yield ComparisonRow("fit", "status", tuple(words.status(record) for record in records))
     for quantity, fact in facts.items():
         yield ComparisonRow("fit", quantity, tuple(fact(record.summary or {}) for record in records))
+    yield ComparisonRow("fit", "errors are", tuple(_error_source(record) for record in records))
+
+
+def _error_source(record: RunRecord) -> str:
+    """Where the errors come from; a fit that was not diagnosed has none."""
+    return _text((record.summary or {}).get("error_source")) if words.has_errors(record.parameters) else ABSENT
 
 
 def _parameter_rows(records: Sequence[RunRecord]) -> Iterator[ComparisonRow]:
@@ -179,7 +184,13 @@ def _settings_rows(records: Sequence[RunRecord]) -> Iterator[ComparisonRow]:
 
 
 def _counts_text(counts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{channel}: {count:,}" for channel, count in counts.items()) or ABSENT
+    return ", ".join(f"{channel}: {_count_text(count)}" for channel, count in counts.items()) or ABSENT
+
+
+def _count_text(count: Any) -> str:
+    """Events are counted; sums of weights need not be whole numbers."""
+    known = number(count)
+    return ABSENT if known is None else f"{known:,.0f}" if known.is_integer() else f"{known:,.1f}"
 
 
 def _text(value: Any) -> str:

@@ -122,6 +122,8 @@ class RunRecord:
         settings_file: name of the file that the settings come from.
         provenance: one entry per start and resume.
         log_tail: last lines of the log of rank 0.
+        curves: one row per point of a curve; empty where the problem has none.
+        slices: one row per bin of data over theory; empty for a single observable.
     """
 
     run: RunDirectory
@@ -134,6 +136,8 @@ class RunRecord:
     settings_file: str | None
     provenance: tuple[dict[str, Any], ...]
     log_tail: str
+    curves: tuple[dict[str, Any], ...] = ()
+    slices: tuple[dict[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -147,11 +151,12 @@ class RunRecord:
 
     def missing(self) -> list[str]:
         """What the run directory does not hold, in words."""
+        unreadable = self.run.metrics.is_file() and self.run.metrics.stat().st_size > 0
         absent = {
             "the summary of the fit (result/summary.json)": not self.summary,
             "the fitted parameters (result/parameters.json)": not self.parameters,
             "the comparison of measured and synthetic events (result/comparison.json)": not self.spectra,
-            "the history of the steps (metrics.jsonl)": not self.metrics,
+            f"the history of the steps (metrics.jsonl{', which holds no record that can be read' if unreadable else ''})": not self.metrics,
             "the settings (resolved.yaml, runcard.yaml)": self.settings is None,
             "the provenance (provenance.json)": not self.provenance,
         }
@@ -176,6 +181,8 @@ def read_record(run: RunDirectory) -> RunRecord:
         settings_file=settings_file,
         provenance=tuple(run.read_provenance()),
         log_tail=_log_tail(run),
+        curves=tuple(_result(run, "curves") or ()),
+        slices=tuple(_result(run, "slices") or ()),
     )
 
 
@@ -255,12 +262,13 @@ def _spectra(rows: Sequence[Mapping[str, Any]]) -> Iterator[Spectrum]:
     for (channel, column), group in groupby(sorted(rows, key=lambda row: (order[place(row)], row["bin"])), key=place):
         bins = list(group)
         arrays = ("low", "high", "measured", "measured_error", "synthetic", "synthetic_error", "pull")
-        columns = {name: _array(bins, name) for name in arrays}
+        columns = {name: column_of(bins, name) for name in arrays}
         counted = np.array([bool(row.get("counted", True)) for row in bins]) & np.isfinite(columns["pull"])
         yield Spectrum(channel, column, **columns, counted=counted, by_rate=bins[0].get("by_rate"))
 
 
-def _array(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+def column_of(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """One column of a table, NaN where it holds no finite number."""
     numbers = [number(row.get(name)) for row in rows]
     return np.array([math.nan if value is None else value for value in numbers])
 

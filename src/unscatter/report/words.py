@@ -37,7 +37,7 @@ def summary_sentences(record: RunRecord) -> list[str]:
         settled_sentence(summary),
         stop_sentence(summary),
         *count_sentences(summary),
-        errors_sentence(summary),
+        errors_sentence(summary) if not record.parameters or has_errors(record.parameters) else "",
         pulls_sentence(record.parameters),
         skipped_sentence(summary),
     ]
@@ -105,6 +105,11 @@ def count_sentences(summary: Mapping[str, Any]) -> list[str]:
         for channel in dict.fromkeys([*measured, *expected])
     )
     return [f"The number of events was fitted as well: {', '.join(compared)}."]
+
+
+def has_errors(parameters: tuple[ParameterRow, ...]) -> bool:
+    """Whether any error is quoted; a fit that was not diagnosed may have none."""
+    return any(row.sigma is not None for row in parameters)
 
 
 def errors_sentence(summary: Mapping[str, Any]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from unscatter.report import tables, words
+from unscatter.report.curves import combinations_sentences, curve_figures, curve_tables, families_of
 from unscatter.report.estimates import parameter_summary, replica_scatter
 from unscatter.report.histories import loss_history, parameter_history
 from unscatter.report.page import Picture, render, save_pictures
 from unscatter.report.record import RunRecord, read_record
+from unscatter.report.slices import slice_figures, sliced_channels
 from unscatter.report.spectra import spectrum_figures
 from unscatter.report.style import ReportFigure, figure_style
 from unscatter.runs import RunDirectory
@@ -37,14 +39,16 @@ def figures_of(record: RunRecord) -> dict[str, list[ReportFigure]]:
     return {
         "estimates": parameter_summary(record),
         "histories": parameter_history(record),
+        "curves": curve_figures(families_of(record)),
         "events": spectrum_figures(record.spectra),
+        "slices": slice_figures(sliced_channels(record.slices)),
         "losses": loss_history(record),
         "replicas": replica_scatter(record),
     }
 
 
 def _page(record: RunRecord, sections: dict[str, list[Picture]]) -> str:
-    summary = record.summary or {}
+    summary, families = record.summary or {}, families_of(record)
     return render(
         "report.html.j2",
         title=record.name,
@@ -57,6 +61,9 @@ def _page(record: RunRecord, sections: dict[str, list[Picture]]) -> str:
         null_directions=[str(text) for text in summary.get("null_directions") or ()],
         weak_directions=[str(text) for text in summary.get("weak_directions") or ()],
         warnings=words.near_edges(record.parameters),
+        families=families,
+        curve_tables=curve_tables(families),
+        combinations=combinations_sentences(summary),
         sections=sections,
         num_replicas=record.num_replicas,
         settings=record.settings,

@@ -167,7 +167,7 @@ class DisSection(Section):
     @model_validator(mode="after")
     def _check_truth(self) -> DisSection:
         if self.truth is not None and self.truth_pdf is not None:
-            raise ValueError("'truth' and 'truth_pdf' contradict one another: both say what the events were made with; remove one of the two")
+            raise ValueError("'truth' and 'truth_pdf' contradict one another: the events were made with one of them; remove the other")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ from pydantic import Discriminator, Field, Tag
 from unscatter.arrays import Events
 from unscatter.errors import EventsError, ParameterError, SettingsError
 from unscatter.events import check_inside, keep_inside, read_events, read_parameters
+from unscatter.events.validation import NONE_INSIDE_ADVICE
 from unscatter.files import did_you_mean
-from unscatter.pipeline import Problem
+from unscatter.pipeline import Problem, asimov_events
 from unscatter.runcards.section import InputPath, Section
 
 
@@ -56,6 +58,8 @@ class Simulation(Section):
     """Fixes the events."""
     parameters: dict[str, float] = Field(default_factory=dict)
     """Parameters that the events are made with; the problem's truth for those that are not named."""
+    fluctuations: bool = True
+    """Whether events fluctuate as in an experiment; off, weighted ones stand for their expectation, as in closure tests of level 0."""
 
 
 class SimulatedEvents(Section):
@@ -147,6 +151,8 @@ def _check_inside(events: Events, channel: str, path: Path, problem: Problem) ->
     try:
         check_inside(events, problem.grid.low, problem.grid.high, problem.grid.names)
     except EventsError as error:
+        if NONE_INSIDE_ADVICE in str(error):
+            raise EventsError(f"'{path}': {error}") from error
         facts = str(error).rpartition("\n")[0]
         raise EventsError(
             f"'{path}': {facts}\n"
@@ -156,7 +162,8 @@ def _check_inside(events: Events, channel: str, path: Path, problem: Problem) ->
 
 def simulate(simulation: Simulation, problem: Problem) -> dict[str, Events]:
     """Make pseudo-data of a problem whose truth is known."""
-    return problem.simulate(num_events=simulation.num_events, seed=simulation.seed)
+    make = problem.simulate if simulation.fluctuations else partial(asimov_events, problem)
+    return make(num_events=simulation.num_events, seed=simulation.seed)
 
 
 def complete_parameters(given: Mapping[str, float], problem: Problem) -> tuple[float, ...] | None:

@@ -38,6 +38,9 @@ _CONSTRAINTS = {
     "model_attributes_type": "must be a mapping, 'key: value'",
 }
 
+#: Words for a choice that look more like another one.
+_SYNONYMS = {"gpu": "cuda"}
+
 
 @dataclass(frozen=True)
 class Explainer:
@@ -159,7 +162,8 @@ def _literals(expected: str) -> list[str]:
 
 
 def _one_of(given: Any, choices: Sequence[str]) -> str:
-    return f"{_shown(given)} is not one of {_quoted(choices)}.{did_you_mean(str(given), choices)}"
+    meant = _SYNONYMS.get(str(given).lower(), str(given))
+    return f"{_shown(given)} is not one of {_quoted(choices)}.{did_you_mean(meant, choices)}"
 
 
 def _quoted(choices: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from unscatter.arrays.memory import is_out_of_memory
 from unscatter.errors import SettingsError, UnscatterError
 from unscatter.files import did_you_mean, missing_path
 from unscatter.pipeline import Box, ParameterSpace, Problem
@@ -190,7 +191,9 @@ def _run(action: Callable[[], Any], file: Path, what: str) -> Any:
         return action()
     except UnscatterError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
         place = f"'{file}', line {line}" if line else f"'{file}'"

@@ -129,7 +129,7 @@ class Runcard(Section):
             events = simulate(self.events.simulate, problem)
         else:
             events = read_channels(self.events, problem)
-            if self.problem.truth is None:
+            if self.problem.truth is None and problem.truth_problem is None:
                 problem = replace(problem, truth=truth_of_files(self.events, problem))
         return Job(problem, events, self.method.build(), self.solve)
 
@@ -141,6 +141,8 @@ class Runcard(Section):
         elif isinstance(self.problem, DisSection):
             if isinstance(self.problem.tables, Path):
                 files["problem.tables"] = self.problem.tables
+            if self.problem.truth_pdf is not None:
+                files["problem.truth_pdf"] = self.problem.truth_pdf / f"{self.problem.truth_pdf.name}_0000.dat"
         else:
             stages = enumerate(self.problem.detector)
             files |= {f"problem.detector.{i}.events": stage.events for i, stage in stages if isinstance(stage, BackgroundSection)}
@@ -175,6 +177,16 @@ class Runcard(Section):
                     "need events of their own"
                 )
             seen[path] = channel
+        return self
+
+    @model_validator(mode="after")
+    def _check_truth(self) -> Runcard:
+        with_grid = isinstance(self.problem, DisSection) and self.problem.truth_pdf is not None
+        if with_grid and isinstance(self.events, SimulatedEvents) and self.events.simulate.parameters:
+            raise ValueError(
+                "'problem.truth_pdf' and 'events.simulate.parameters' contradict one another: both say what the pseudo-data are made with; "
+                "remove one of the two"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from typing import Any
 from unscatter.errors import RunError
 from unscatter.runcards.loading import load_runcard
 from unscatter.runcards.runcard import Runcard
+from unscatter.runcards.yaml_text import parse
 from unscatter.runs import RunDirectory, check_free, execute, open_unfinished, resume
 from unscatter.solve import Fit, Observer
 
@@ -46,7 +47,7 @@ def resume_run(path: str | Path, *, checkpoint: str | Path | None = None, observ
         observers: told what happens.
 
     Raises:
-        RunError: the run has finished, is missing, has no runcard, or a file that it reads has changed.
+        RunError: the run has finished, is missing, has no runcard, or its settings or a file that it reads have changed.
         CheckpointError: the checkpoint is missing, damaged or of another version.
     """
     run = open_unfinished(path)
@@ -58,6 +59,7 @@ def resume_run(path: str | Path, *, checkpoint: str | Path | None = None, observ
     # Before the events are read: a checkpoint that cannot be used is noticed at once.
     run.load_checkpoint(checkpoint)
     card = load_runcard(run.resolved_runcard)
+    _check_settings(run, card)
     problem, events, method, settings = card.build()
     digests = _digests(card)
     _check_unchanged(run, card, digests)
@@ -74,6 +76,40 @@ def _digests(card: Runcard) -> dict[str, str]:
         with file.open("rb") as content:
             digests[key] = hashlib.file_digest(content, "sha256").hexdigest()
     return digests
+
+
+def _check_settings(run: RunDirectory, card: Runcard) -> None:
+    """Refuse to go on with other settings than those of the start; files may have moved, since their content is compared."""
+    original = run.read_original_runcard()
+    if original is None:
+        return
+    before, now = (_flat(parse(text, str(run.resolved_runcard))[0]) for text in (original, run.read_runcard(resolved=True)))
+    movable = {"run.path", *(f"{key}{ending}" for key in card.input_files() for ending in ("", ".path"))}
+    changed = [key for key in dict.fromkeys((*before, *now)) if before.get(key) != now.get(key) and key not in movable]
+    if changed:
+        facts = "; ".join(f"'{key}' was {before.get(key, 'not there')} and is {now.get(key, 'not there')}" for key in changed)
+        raise RunError(
+            f"'{run.resolved_runcard}' has changed since the run was started: {facts}. The two halves would not fit.\n"
+            "Write the old values back, or start a new run with the new ones: "
+            f"unscatter solve {run.resolved_runcard} --run {run.path}-2"
+        )
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    """Values of nested mappings and lists by their dotted key.
+
+    Example:
+        >>> _flat({"solve": {"steps": 5}, "cuts": [1, 2]})
+        {'solve.steps': 5, 'cuts.0': 1, 'cuts.1': 2}
+    """
+    match value:
+        case dict() if value:
+            items = value.items()
+        case list() if value:
+            items = enumerate(value)
+        case _:
+            return {key: value}
+    return {inner: found for name, item in items for inner, found in _flat(item, f"{key}.{name}".lstrip(".")).items()}
 
 
 def _check_unchanged(run: RunDirectory, card: Runcard, digests: Mapping[str, Any]) -> None:

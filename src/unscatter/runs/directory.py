@@ -27,7 +27,7 @@ class RunDirectory:
     ====================  ============================================================================
     path                  content
     ====================  ============================================================================
-    ``run.json``          kind and version of the format, time of creation
+    ``run.json``          kind and version of the format, time of creation, and what ``resolved.yaml`` was at the start
     ``runcard.yaml``      the runcard as it was given
     ``resolved.yaml``     the runcard with every default filled in
     ``provenance.json``   one entry per start and resume: versions, seeds, git, machine, command
@@ -185,6 +185,12 @@ class RunDirectory:
         """Store the runcard as it was given and with every default filled in."""
         write_text(self.runcard, text)
         write_text(self.resolved_runcard, resolved)
+        # A second copy: people edit the first one, and a resumed run has to notice.
+        write_json(self._marker, _read_json(self._marker) | {"resolved": resolved})
+
+    def read_original_runcard(self) -> str | None:
+        """The text of ``resolved.yaml`` at the start of the run; None where that was not kept, as by older versions."""
+        return _read_json(self._marker).get("resolved")
 
     def read_runcard(self, *, resolved: bool = False) -> str:
         """The text of the runcard.

@@ -245,7 +245,9 @@ def _write_result(run: RunDirectory, fit: Fit, signals: StopSignals) -> Fit:
 
 
 def _tables(fit: Fit) -> dict[str, Any]:
-    tables: dict[str, Any] = {"parameters": fit.parameters, "replicas": fit.replicas, "comparison": fit.comparison}
+    tables: dict[str, Any] = {
+        "parameters": fit.parameters, "replicas": fit.replicas, "comparison": fit.comparison, "slices": fit.slices, "curves": fit.curves,
+    }  # fmt: skip
     samples = fit.estimate.samples
     if samples.shape[1] > 1:
         replicas, num_samples, _ = samples.shape

@@ -45,12 +45,19 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
     complete, torn = lines[:-1], lines[-1]
     for number, line in enumerate(complete, start=1):
         try:
-            yield json.loads(line)
+            yield _record(line)
         except ValueError as error:
             # A crash may also leave the last line torn but with its end.
             if number == len(complete) and not torn:
                 return
             raise RunError(f"line {number} of '{path}' is damaged: {line[:60]!r}. Remove this line.") from error
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    record = json.loads(line)
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise ValueError("a record is a mapping with a step")
+    return record
 
 
 def truncate_records(path: Path, last_step: int) -> None:

@@ -24,6 +24,9 @@ class Fit:
         parameters: one row per parameter: value, error, Cramer-Rao bound, truth and pull where known.
         replicas: one row per replica and parameter.
         comparison: one row per channel, column and bin: measured and synthetic events and their pull.
+        slices: the same for bins of the first observable in slices of the second.
+        curves: one row per curve of the problem and point: value, error, error of the prior alone, share of the information that the
+            events give, what sets the error, and truth where known.
         summary: everything else, see ``result/summary.json`` of a run.
     """
 
@@ -34,6 +37,8 @@ class Fit:
     parameters: list[Row]
     replicas: list[Row] = field(default_factory=list)
     comparison: list[Row] = field(default_factory=list)
+    slices: list[Row] = field(default_factory=list)
+    curves: list[Row] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property

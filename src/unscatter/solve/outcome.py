@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -13,11 +14,17 @@ from torch import Tensor
 from unscatter.arrays import Events, RandomStream
 from unscatter.diagnostics import (
     CramerRao,
+    CurvePoint,
     Settled,
     TwoSampleResult,
     combined_p_value,
     compare_columns,
+    compare_slices,
     cramer_rao,
+    curve_points,
+    curve_sentences,
+    determined_combinations,
+    leading_directions,
     settled,
     two_sample_test,
 )
@@ -114,14 +121,27 @@ class Diagnosis:
     @cached_property
     def comparison(self) -> list[Row]:
         """One row per channel, column and bin."""
+        rows = [compare_columns(*pair, channel=name, expected=rate) for name, (*pair, rate) in self._compared.items()]
+        return [asdict(row) for of_channel in rows for row in of_channel]
+
+    @cached_property
+    def slices(self) -> list[Row]:
+        """One row per channel and bin of the first observable in slices of the second; empty where there is only one observable."""
+        if len(self.problem.observables) < 2:
+            return []
+        rows = [compare_slices(*pair, channel=name, expected=rate) for name, (*pair, rate) in self._compared.items()]
+        return [asdict(row) for of_channel in rows for row in of_channel]
+
+    @cached_property
+    def _compared(self) -> dict[str, tuple[Events, Events, float | None]]:
+        """Measured and synthetic events of each channel, and how many are expected."""
         expected = self.expected_counts or {}
-        rows = []
-        for channel in self.problem.channels:
-            measured = self.training.of_channel(channel, max_events=_DIAGNOSED_EVENTS)
+        measured = {channel: self.training.of_channel(channel, max_events=_DIAGNOSED_EVENTS) for channel in self.problem.channels}
+        return {
             # A sample of the measured events says nothing about their number.
-            rate = expected.get(channel) if measured.num_events < _DIAGNOSED_EVENTS else None
-            rows += compare_columns(measured, self.synthetic[channel], channel=channel, expected=rate)
-        return [asdict(row) for row in rows]
+            channel: (events, self.synthetic[channel], expected.get(channel) if events.num_events < _DIAGNOSED_EVENTS else None)
+            for channel, events in measured.items()
+        }
 
     @cached_property
     def expected_counts(self) -> dict[str, float] | None:
@@ -162,6 +182,7 @@ def conclude(problem: Problem, method: Method[Any], state: Any, training: EventS
     """Put the tables of a fit together."""
     assert verdict.stop_reason is not None
     estimate, diagnosis = method.result(state), verdict.diagnosis
+    points = curve_points(problem, estimate.samples, None if diagnosis is None else diagnosis.bound)
     return Fit(
         problem=problem,
         estimate=estimate,
@@ -170,7 +191,9 @@ def conclude(problem: Problem, method: Method[Any], state: Any, training: EventS
         parameters=_parameter_rows(problem, estimate, None if diagnosis is None else diagnosis.bound),
         replicas=_replica_rows(estimate),
         comparison=[] if diagnosis is None else diagnosis.comparison,
-        summary=_summary(problem, method, state, estimate, training, verdict, seconds),
+        slices=[] if diagnosis is None else diagnosis.slices,
+        curves=[asdict(point) for point in points],
+        summary=_summary(problem, method, state, estimate, training, verdict, seconds) | _curves_record(problem, diagnosis, points),
     )
 
 
@@ -255,6 +278,25 @@ def _summary(
         "error_source": "Cramer-Rao bound" if replica_spread(estimate) is None else "replica spread",
         **_diagnosis_record(verdict.diagnosis),
     }
+
+
+def _curves_record(problem: Problem, diagnosis: Diagnosis | None, points: Sequence[CurvePoint]) -> dict[str, Any]:
+    """What reports need to draw the families of curves, and what the events say about each, in words."""
+    families = [
+        {
+            "name": family.name,
+            "label": family.label,
+            "abscissa_label": family.abscissa_label,
+            "logarithmic": family.logarithmic,
+            "sentences": curve_sentences(family, points),
+        }
+        for family in problem.curves
+    ]
+    if diagnosis is None or not problem.curves:
+        return {"curves": families, "combinations": None}
+    determined, of = determined_combinations(problem, diagnosis.bound)
+    best = leading_directions(problem, diagnosis.bound)
+    return {"curves": families, "combinations": {"determined": determined, "of": of, "best": best}}
 
 
 def _diagnosis_record(diagnosis: Diagnosis | None) -> dict[str, Any]:

@@ -48,8 +48,12 @@ class DisTables:
         """Increasing nodes ``[x nodes]``, float64."""
         return torch.from_numpy(x_nodes(self.settings.x_min, self.settings.num_x_nodes))
 
-    def alpha_s(self, Q_GeV: Tensor) -> Tensor:
+    def alpha_s(self, Q_GeV: Tensor, *, below_threshold: bool = False) -> Tensor:
         """Strong coupling at the order of the table, float64, of any shape.
+
+        Args:
+            Q_GeV: scales.
+            below_threshold: at the bottom mass itself, take the limit from below; at NNLO the two differ.
 
         Raises:
             TableError: scales outside the table.
@@ -57,7 +61,7 @@ class DisTables:
         flat = _as_points(Q_GeV)
         self._check_scales(flat**2)
         result = torch.empty_like(flat)
-        for num_flavours, chosen in self._regions(flat):
+        for num_flavours, chosen in self._regions(flat, below_threshold=below_threshold):
             result[chosen] = self._Q_weights(flat[chosen], num_flavours) @ self.kernels[f"alpha_s/{num_flavours}"]
         return result.reshape(Q_GeV.shape)
 

@@ -102,7 +102,7 @@ class DisTheory:
     def _norms(self, physics_params: Tensor) -> Tensor:
         """Normalisation of each channel, ``[..., channel]``."""
         free = dict(zip(self.free_norms, physics_params[..., self.num_pdf_parameters :].unbind(-1), strict=True))
-        one = torch.ones_like(physics_params[..., 0])
+        one = physics_params.new_ones(physics_params.shape[:-1])
         return torch.stack([free.get(name, one) for name in self.channels], -1)
 
 
