@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 # A new directory every time: nothing is ever written over.
-DEMO ?= solve examples/proxy2d.yaml --run runs/demo-$(shell date +%Y%m%d-%H%M%S)
+DEMO ?= examples/dis_pythia.yaml
+DEMO_NAME := demo-$(shell date +%Y%m%d-%H%M%S)
 JOBS ?= 0
 TEST ?=
 BENCHMARKS ?= benchmarks/samplers/gradient.py benchmarks/samplers/speed.py benchmarks/grid_shift.py benchmarks/training_step.py benchmarks/fit_quality.py
@@ -30,8 +31,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(CORE) ## run the main job: pseudo-data, fit and report of the two-dimensional proxy problem
-	$(BIN)/unscatter $(DEMO)
+demo: $(CORE) ## run the main job: parton densities from 600,000 deep-inelastic events, with a report and a set for LHAPDF
+	$(BIN)/unscatter solve $(DEMO) --run runs/$(DEMO_NAME)
+	$(BIN)/unscatter export lhapdf runs/$(DEMO_NAME) --name unscatter_demo_lo -o runs/$(DEMO_NAME)
 
 test: $(DEV) ## run the tests and the examples of the docstrings (TEST='-k sampler' for some, JOBS=2 for two processes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(JOBS) $(TEST)

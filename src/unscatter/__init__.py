@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from unscatter.methods import Gan, GanSettings
     from unscatter.methods.gan import DiscriminatorSettings, GeneratorSettings
     from unscatter.pipeline import ParameterSpace, Pipeline, Problem
-    from unscatter.problems import proxy1d, proxy2d
+    from unscatter.problems import dis, proxy1d, proxy2d
     from unscatter.report import write_comparison, write_report
     from unscatter.runcards import Runcard, load_runcard, resume_run, start_run
     from unscatter.runs import RunDirectory, execute
@@ -34,7 +34,7 @@ _HOMES = {
     "unscatter.methods": ("Gan", "GanSettings"),
     "unscatter.methods.gan": ("DiscriminatorSettings", "GeneratorSettings"),
     "unscatter.pipeline": ("ParameterSpace", "Pipeline", "Problem"),
-    "unscatter.problems": ("proxy1d", "proxy2d"),
+    "unscatter.problems": ("dis", "proxy1d", "proxy2d"),
     "unscatter.report": ("write_comparison", "write_report"),
     "unscatter.runcards": ("Runcard", "load_runcard", "resume_run", "start_run"),
     "unscatter.runs": ("RunDirectory", "execute"),
@@ -47,7 +47,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Acceptance", "Background", "Cuts", "Density", "Detector", "DiscriminatorSettings", "Efficiency", "Events", "Fit",
     "FunctionTheory", "Gan", "GanSettings", "GeneratorSettings", "Grid", "ParameterSpace", "Pipeline", "Problem",
-    "Rosenblatt", "RunDirectory", "Runcard", "Smearing", "SolveSettings", "UnscatterError", "UserSmearing", "execute",
+    "Rosenblatt", "RunDirectory", "Runcard", "Smearing", "SolveSettings", "UnscatterError", "UserSmearing", "dis", "execute",
     "keep_inside", "load_runcard", "proxy1d", "proxy2d", "read_events", "resume_run", "start_run", "write_comparison",
     "write_events", "write_report",
 ]  # fmt: skip

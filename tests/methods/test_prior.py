@@ -35,7 +35,8 @@ EVENTS = PROBLEM.simulate(num_events=20_000, seed=2)
 
 
 def source(replicas):
-    return InMemoryEvents({name: sample.to(dtype=torch.float32) for name, sample in EVENTS.items()}, replicas=replicas, bootstrap=replicas > 1)
+    samples = {name: sample.to(dtype=torch.float32) for name, sample in EVENTS.items()}
+    return InMemoryEvents(samples, replicas=replicas, bootstrap=replicas > 1)
 
 
 def starts(problem=PROBLEM, replicas=400):
@@ -47,7 +48,9 @@ def test_a_single_fit_starts_at_the_start_and_is_drawn_to_the_centre_of_the_prio
     found = starts(problem, replicas=1)
     assert torch.allclose(found.latent[0].double(), problem.start_latent)
     assert found.prior_centres is not None
-    assert torch.allclose(found.prior_centres[0].double(), problem.space.to_latent(torch.tensor([0.5, -0.3], dtype=torch.float64)), atol=1e-6)
+    assert torch.allclose(
+        found.prior_centres[0].double(), problem.space.to_latent(torch.tensor([0.5, -0.3], dtype=torch.float64)), atol=1e-6
+    )
 
 
 def test_prior_centres_of_an_ensemble_are_draws_of_the_prior():
@@ -98,10 +101,13 @@ def test_centres_come_back_from_a_checkpoint():
     method = Gan()
     state = method.init(PROBLEM, source(3), RandomStream(1), num_steps=5)
     other = method.init(PROBLEM, source(3), RandomStream(2), num_steps=5)
-    assert other.static.prior_centres is not None
-    assert not torch.equal(state.static.prior_centres, other.static.prior_centres)
-    restored = method.restore(other, method.tensors(state))
-    assert torch.equal(restored.static.prior_centres, state.static.prior_centres)
+    own, others = state.static.prior_centres, other.static.prior_centres
+    restored = method.restore(other, method.tensors(state)).static.prior_centres
+    assert own is not None
+    assert others is not None
+    assert restored is not None
+    assert not torch.equal(own, others)
+    assert torch.equal(restored, own)
 
 
 def test_pilot_moves_the_start_and_leaves_the_prior():

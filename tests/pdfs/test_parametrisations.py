@@ -43,7 +43,7 @@ def test_momentum_and_valence_sum_rules_are_exact(form):
     def integral(values):  # of values / x by dx, that is of values by d ln x
         return torch.trapezoid(values, torch.log(x))
 
-    momentum = sum(integral(xf[name] * x) for name in FIT_FLAVOURS)
+    momentum = torch.stack([integral(xf[name] * x) for name in FIT_FLAVOURS]).sum(0)
     assert torch.allclose(momentum, torch.ones_like(momentum), atol=2e-5)
     assert torch.allclose(integral(xf["u"] - xf["ubar"]), torch.tensor(2.0, dtype=torch.float64), atol=2e-4)
     assert torch.allclose(integral(xf["d"] - xf["dbar"]), torch.tensor(1.0, dtype=torch.float64), atol=2e-4)

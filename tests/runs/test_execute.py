@@ -7,9 +7,11 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from unscatter.arrays import Events
 from unscatter.errors import CheckpointError, EventsError, RunError, SettingsError
 from unscatter.methods import Gan, GanSettings
 from unscatter.methods.gan import DiscriminatorSettings, GeneratorSettings
-from unscatter.pipeline import Problem
+from unscatter.pipeline import CurveFamily, Problem
 from unscatter.problems import proxy2d
 from unscatter.runs import RunDirectory, StopSignals, execute, resume
 from unscatter.solve import Fit, SolveSettings
@@ -224,3 +226,15 @@ def test_no_handlers_outside_of_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+def test_curves_and_data_over_theory_are_kept(problem: Problem, events: dict[str, Events], tmp_path: Path) -> None:
+    t = torch.tensor([0.5, 1.0])
+    line = CurveFamily("line", ("a",), t, lambda p: (p[..., 0:1] * t).unsqueeze(-2))
+    settings = SETTINGS.model_copy(update={"steps": 2, "diagnose": True})
+    fit = execute(replace(problem, curves=(line,)), events, path=tmp_path / "fit", method=METHOD, settings=settings)
+    run = RunDirectory.open(tmp_path / "fit")
+    assert len(fit.curves) == 2
+    assert run.read_result("curves") == fit.curves
+    assert run.read_result("slices") == fit.slices
+    assert pq.read_table(run.result / "curves.parquet").to_pylist() == fit.curves

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from unscatter.arrays import Events, Grid
-from unscatter.diagnostics import Settled, TwoSampleResult
+from unscatter.diagnostics import Settled, TwoSampleResult, cramer_rao
 from unscatter.errors import SettingsError, UnscatterError
 from unscatter.events import InMemoryEvents, StackedEvents
 from unscatter.methods import Estimate, Gan, GanSettings
 from unscatter.methods.gan import DiscriminatorSettings, GeneratorSettings
-from unscatter.pipeline import ParameterSpace, Pipeline, Problem
+from unscatter.pipeline import CurveFamily, ParameterSpace, Pipeline, Problem
 from unscatter.solve import SolveSettings, outcome, solve
 from unscatter.solve.outcome import Diagnosis, replica_spread
 from unscatter.theories import FunctionTheory
@@ -229,3 +229,61 @@ def test_a_hundred_steps_go_by_before_skipped_ones_end_a_fit() -> None:
     method = Gan(GAN.settings.model_copy(update={"generator": GeneratorSettings(precondition=False)}))
     settings = SolveSettings(steps=99, max_rounds=1, diagnose=False, log_every=1)
     assert solve(problem, {"events": Events(torch.rand(500, 1), ("t",))}, method=method, settings=settings).summary["skipped_share"] == 1
+
+
+def with_curves(num_observables: int = 1) -> Problem:
+    """A decay whose mean life is drawn at two scales, measured with up to two observables."""
+    axes = {"t": torch.linspace(0, 8, 41, dtype=torch.float64), "angle": torch.linspace(0, 1, 5, dtype=torch.float64)}
+    grid = Grid.from_axes(dict(list(axes.items())[:num_observables]))
+    theory = FunctionTheory(lambda p, t, *others: torch.exp(-p[0] * t) + sum(0 * other for other in others), grid, (1,))
+    t = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    family = CurveFamily("rates", ("rate",), t, lambda p: (p[..., 0:1] * t).unsqueeze(-2), abscissa_label="t", label="rate")
+    space = ParameterSpace.from_ranges({"rate": (0.1, 3.0)})
+    return Problem("decay", space, Pipeline(theory), truth=(1.0,), prior_width=2.0, curves=(family,))
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_fit_holds_its_curves_with_the_errors_of_its_parameters(replicas: int) -> None:
+    problem = with_curves()
+    settings = SolveSettings(steps=4, max_rounds=1, replicas=replicas, held_out=0.2)
+    fit = solve(problem, problem.simulate(num_events=400, seed=1), method=GAN, settings=settings)
+    first, second = fit.curves
+    assert (first["value"], second["value"]) == pytest.approx((fit.value("rate"), 2 * fit.value("rate")))
+    assert second["error"] == pytest.approx(2 * (fit.error("rate") or 0), rel=1e-5)
+    assert (first["truth"], second["truth"], first["driven_by"]) == (1.0, 2.0, "events")
+    (described,) = fit.summary["curves"]
+    assert described["sentences"] == ["rate: events everywhere"]
+    assert (described["name"], described["abscissa_label"], described["logarithmic"]) == ("rates", "t", False)
+    assert (fit.summary["combinations"]["determined"], fit.summary["combinations"]["of"]) == (1, 1)
+
+
+def test_fit_that_is_not_judged_has_curves_without_a_bound() -> None:
+    problem = with_curves()
+    events = problem.simulate(num_events=400, seed=1)
+    fit = solve(problem, events, method=GAN, settings=SolveSettings(steps=4, replicas=3, diagnose=False))
+    assert fit.curves[0]["error"] == pytest.approx(fit.parameters[0]["error"], rel=1e-5)
+    assert (fit.curves[0]["bound"], fit.curves[0]["driven_by"], fit.summary["combinations"]) == (None, None, None)
+    assert fit.summary["curves"][0]["sentences"] == []
+    assert fit.slices == []
+
+
+def test_information_is_computed_once_for_parameters_and_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(problem: Problem, *args: Any, **settings: Any) -> Any:
+        calls.append(problem.name)
+        return cramer_rao(problem, *args, **settings)
+
+    monkeypatch.setattr(outcome, "cramer_rao", counted)
+    problem = with_curves()
+    settings = SolveSettings(steps=4, max_rounds=1, replicas=3, held_out=0.2)
+    solve(problem, problem.simulate(num_events=400, seed=1), method=GAN, settings=settings)
+    assert calls == ["decay"]
+
+
+@pytest.mark.parametrize("num_observables", [1, 2])
+def test_slices_need_two_observables(num_observables: int) -> None:
+    problem = with_curves(num_observables)
+    judged = diagnosis(problem, problem.simulate(num_events=800, seed=1), SolveSettings())
+    assert {(row["column"], row["sliced"]) for row in judged.slices} == ({("t", "angle")} if num_observables == 2 else set())
+    assert sum(row["measured"] for row in judged.slices) == (float(judged.training.counts.sum()) if num_observables == 2 else 0)

@@ -57,7 +57,7 @@ def _print(result: ClosureResult, tables: ClosureTables, level: int) -> None:
     console.print(closure_view(tables))
     console.print(f"level {level}, {result.num_fits} fits; errors are those of the limited number of fits.")
     if level == 2:
-        console.print("Faithful errors have ratio and distance 1, and 0.68 within 1σ, for many replicas.", soft_wrap=True)
+        console.print("Faithful errors of many replicas: ratio and distance 1, 0.68 within 1σ.")
     unconverged = sum(row["stop_reason"] == "out of rounds" for row in tables.fits)
     if unconverged:
         console.print(f"Warning: {unconverged} of {result.num_fits} fits have not converged.", soft_wrap=True)

@@ -16,6 +16,7 @@ from unscatter.detectors.unweighting import unweight
 
 __all__ = [
     "ELECTRON_COLUMNS",
+    "PRESETS",
     "Acceptance",
     "Background",
     "BackgroundSource",
@@ -33,7 +34,6 @@ __all__ = [
     "GrowingStage",
     "LinearTable",
     "MovableStage",
-    "PRESETS",
     "PerChannel",
     "PhotoproductionSource",
     "Ranges",

@@ -202,7 +202,8 @@ def curve_sentences(family: CurveFamily, points: Iterable[CurvePoint]) -> list[s
 def _points(problem: Problem, family: CurveFamily, samples: Tensor, bound: CramerRao | None) -> list[CurvePoint]:
     curves = _replica_curves(family, samples)
     value, nothing = curves.mean(0), torch.full_like(curves[0], math.nan)
-    truth = nothing if problem.truth is None else _evaluated(family, torch.tensor([problem.truth], dtype=torch.float64))[0]
+    known = problem.true_curves(family)
+    truth = nothing if known is None else known
     band = None if bound is None else linear_band(problem, family, bound)
     spread = curves.std(0) if len(curves) > 1 else nothing if band is None else band.error
     error, prior, share = (nothing,) * 3 if band is None else (band.error, band.prior, band.share)

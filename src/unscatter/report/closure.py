@@ -63,7 +63,8 @@ def closure_tables(runs: Sequence[RunDirectory], problem: Problem) -> ClosureTab
     """
     truth, blocks = _truth(problem), list(_blocks(problem))
     central, sigma = (torch.stack(values) for values in zip(*(_values(run, problem) for run in runs), strict=True))
-    sample = ClosureSample(central, sigma, truth)
+    curve = torch.cat([torch.full((len(block.abscissa),), number) for number, block in enumerate(blocks)])
+    sample = ClosureSample(central, sigma, truth, curve)
     groups = list(dict.fromkeys(block.group for block in blocks))
     rows = [row for group in groups for row in _group_rows(sample, group, [block for block in blocks if block.group == group])]
     return ClosureTables(rows, list(_quantity_rows(sample, blocks)), [_fit_row(run, sample, i) for i, run in enumerate(runs)])
@@ -148,7 +149,8 @@ def _quantity_rows(sample: ClosureSample, blocks: Sequence[_Block]) -> Iterator[
 
 def _fit_row(run: RunDirectory, sample: ClosureSample, index: int) -> Row:
     summary = run.read_result("summary")
-    own = ClosureSample(sample.central[index : index + 1], sample.sigma[index : index + 1], sample.truth)
+    one = slice(index, index + 1)
+    own = ClosureSample(sample.central[one], sample.sigma[one], sample.truth, sample.curve)
     facts = {name: summary.get(name) for name in ("stop_reason", "steps", "seconds", "num_replicas")}
     return {"run": run.path.name, **facts, "distance": own.distance.value, "coverage": own.coverage.value}
 

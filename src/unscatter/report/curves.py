@@ -15,7 +15,19 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from unscatter.report.record import RunRecord, column_of
 from unscatter.report.rounding import plain_number, with_error
-from unscatter.report.style import BLACK, BLUE, GREY, ORANGE, ReportFigure, new_figure, panel_title, plain_ticks, set_margins, shortened, slug
+from unscatter.report.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    ReportFigure,
+    new_figure,
+    panel_title,
+    plain_ticks,
+    set_margins,
+    shortened,
+    slug,
+)
 
 #: More curves than this in one figure make it longer than a page.
 _CURVES_PER_FIGURE = 4
@@ -274,7 +286,7 @@ def _caption(family: Family, curves: Sequence[Curve]) -> str:
 def _table(family: Family) -> CurveTable:
     abscissa = family.curves[0].abscissa
     # The ends are left out: they are where the curve was cut off, not where people look.
-    chosen = np.unique(np.linspace(0, len(abscissa) - 1, _TABLE_POINTS + 2).round().astype(int)[1:-1])
+    chosen = np.unique(np.linspace(0, len(abscissa) - 1, _TABLE_POINTS + 2).round().astype(int)[1:-1]).tolist()
     name = family.abscissa_label.partition(" [")[0] or "t"
     rows = tuple((curve.name, tuple(_cell(curve, index) for index in chosen)) for curve in family.curves)
     return CurveTable(family.name, tuple(f"{name} = {plain_number(float(abscissa[index]), 3)}" for index in chosen), rows)

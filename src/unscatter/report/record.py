@@ -124,6 +124,7 @@ class RunRecord:
         log_tail: last lines of the log of rank 0.
         curves: one row per point of a curve; empty where the problem has none.
         slices: one row per bin of data over theory; empty for a single observable.
+        measurements: one row per point of the published measurements that the fit was compared with.
     """
 
     run: RunDirectory
@@ -138,6 +139,7 @@ class RunRecord:
     log_tail: str
     curves: tuple[dict[str, Any], ...] = ()
     slices: tuple[dict[str, Any], ...] = ()
+    measurements: tuple[dict[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -183,6 +185,7 @@ def read_record(run: RunDirectory) -> RunRecord:
         log_tail=_log_tail(run),
         curves=tuple(_result(run, "curves") or ()),
         slices=tuple(_result(run, "slices") or ()),
+        measurements=tuple(_result(run, "measurements") or ()),
     )
 
 

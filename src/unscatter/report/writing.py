@@ -8,6 +8,7 @@ from unscatter.report import tables, words
 from unscatter.report.curves import combinations_sentences, curve_figures, curve_tables, families_of
 from unscatter.report.estimates import parameter_summary, replica_scatter
 from unscatter.report.histories import loss_history, parameter_history
+from unscatter.report.measurements import measurement_figures, measurement_lines
 from unscatter.report.page import Picture, render, save_pictures
 from unscatter.report.record import RunRecord, read_record
 from unscatter.report.slices import slice_figures, sliced_channels
@@ -42,6 +43,7 @@ def figures_of(record: RunRecord) -> dict[str, list[ReportFigure]]:
         "curves": curve_figures(families_of(record)),
         "events": spectrum_figures(record.spectra),
         "slices": slice_figures(sliced_channels(record.slices)),
+        "measurements": measurement_figures(record),
         "losses": loss_history(record),
         "replicas": replica_scatter(record),
     }
@@ -64,6 +66,7 @@ def _page(record: RunRecord, sections: dict[str, list[Picture]]) -> str:
         families=families,
         curve_tables=curve_tables(families),
         combinations=combinations_sentences(summary),
+        measurement_lines=measurement_lines(record),
         sections=sections,
         num_replicas=record.num_replicas,
         settings=record.settings,

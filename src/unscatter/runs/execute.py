@@ -247,6 +247,7 @@ def _write_result(run: RunDirectory, fit: Fit, signals: StopSignals) -> Fit:
 def _tables(fit: Fit) -> dict[str, Any]:
     tables: dict[str, Any] = {
         "parameters": fit.parameters, "replicas": fit.replicas, "comparison": fit.comparison, "slices": fit.slices, "curves": fit.curves,
+        "measurements": fit.measurements,
     }  # fmt: skip
     samples = fit.estimate.samples
     if samples.shape[1] > 1:

@@ -27,6 +27,7 @@ class Fit:
         slices: the same for bins of the first observable in slices of the second.
         curves: one row per curve of the problem and point: value, error, error of the prior alone, share of the information that the
             events give, what sets the error, and truth where known.
+        measurements: one row per point of the published measurements that the problem names, with the prediction and its pull.
         summary: everything else, see ``result/summary.json`` of a run.
     """
 
@@ -39,6 +40,7 @@ class Fit:
     comparison: list[Row] = field(default_factory=list)
     slices: list[Row] = field(default_factory=list)
     curves: list[Row] = field(default_factory=list)
+    measurements: list[Row] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property

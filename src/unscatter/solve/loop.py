@@ -18,11 +18,12 @@ from unscatter.exchange import Exchange
 from unscatter.methods import Gan, Method
 from unscatter.pipeline import Problem
 from unscatter.pipeline.check import check_gradients
+from unscatter.pipeline.outlook import check_outlook
 from unscatter.solve.fit import Fit
 from unscatter.solve.memory import check_fit
-from unscatter.solve.pilot import needs_pilot, piloted
 from unscatter.solve.observers import Observer, Observers
 from unscatter.solve.outcome import Diagnosis, Verdict, conclude, judge
+from unscatter.solve.pilot import needs_pilot, piloted
 from unscatter.solve.settings import SolveSettings
 
 
@@ -73,8 +74,10 @@ def solve(
     job = _prepare(problem, events, method, settings, Observers(() if observer is None else (observer,)))
     if resume_from is None:
         check_gradients(problem)
+        check_outlook(problem)
         job = _with_pilot(job, device)
-    state = job.method.init(job.problem, job.training, RandomStream(settings.seed), num_steps=settings.steps, exchange=exchange, device=device)
+    rng = RandomStream(settings.seed)
+    state = job.method.init(job.problem, job.training, rng, num_steps=settings.steps, exchange=exchange, device=device)
     if resume_from is not None:
         state = job.method.restore(state, resume_from)
     clock = _Clock(seconds_before)

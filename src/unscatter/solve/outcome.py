@@ -19,6 +19,7 @@ from unscatter.diagnostics import (
     TwoSampleResult,
     combined_p_value,
     compare_columns,
+    compare_measurement,
     compare_slices,
     cramer_rao,
     curve_points,
@@ -183,6 +184,7 @@ def conclude(problem: Problem, method: Method[Any], state: Any, training: EventS
     assert verdict.stop_reason is not None
     estimate, diagnosis = method.result(state), verdict.diagnosis
     points = curve_points(problem, estimate.samples, None if diagnosis is None else diagnosis.bound)
+    compared = [compare_measurement(measurement, estimate.parameters) for measurement in problem.measurements]
     return Fit(
         problem=problem,
         estimate=estimate,
@@ -193,7 +195,10 @@ def conclude(problem: Problem, method: Method[Any], state: Any, training: EventS
         comparison=[] if diagnosis is None else diagnosis.comparison,
         slices=[] if diagnosis is None else diagnosis.slices,
         curves=[asdict(point) for point in points],
-        summary=_summary(problem, method, state, estimate, training, verdict, seconds) | _curves_record(problem, diagnosis, points),
+        measurements=[row for comparison in compared for row in comparison.rows()],
+        summary=_summary(problem, method, state, estimate, training, verdict, seconds)
+        | _curves_record(problem, diagnosis, points)
+        | {"measurements": [comparison.record() for comparison in compared]},
     )
 
 

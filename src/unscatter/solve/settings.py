@@ -25,7 +25,7 @@ class SolveSettings(BaseModel):
     """Fixes everything, bit for bit."""
     replicas: int = Field(default=1, ge=1)
     """Fits in one batch; more than one see bootstrapped events, and their spread is the error of the parameters."""
-    pilot_steps: int = Field(default=1000, ge=0)
+    pilot_steps: int = Field(default=2000, ge=0)
     """Steps of a single fit that an ensemble starts from when the problem has a prior; 0 for none."""
     bootstrap: bool = True
     """Whether several replicas see bootstrapped events; off, they all see the same, and differ by their starts alone."""

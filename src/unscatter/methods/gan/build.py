@@ -170,7 +170,8 @@ def latent_curvature(problem: Problem, counts: Tensor, use_rates: bool) -> Tenso
 
     Args:
         problem: any problem.
-        counts: observed events per channel, ``[channel]``, which give channels their weights; the result is for one event in each on average.
+        counts: observed events per channel, ``[channel]``, which give channels their weights; the result is for one event
+            in each on average.
         use_rates: whether numbers of events are fitted too.
 
     Returns:
