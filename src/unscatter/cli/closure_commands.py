@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unscatter.cli.codes import ExitCode
-from unscatter.cli.commands import _command
+from unscatter.cli.commands import as_command
 from unscatter.cli.progress import progress_display
 from unscatter.report.closure import PARAMETERS, ClosureTables
 from unscatter.report.rounding import plain_number, with_error
@@ -25,7 +25,7 @@ from unscatter.solve import Observer
 _MAX_PARAMETERS = 40
 
 
-@_command
+@as_command
 def closure(runcard: Path, overrides: Sequence[str], level: int, num_fits: int, seed: int, output: Path, *, quiet: bool) -> ExitCode:
     """Do a closure test."""
     card = load_runcard(runcard, overrides)

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -26,6 +27,7 @@ from unscatter.pipeline import Problem
 from unscatter.report import comparison_table, read_record, write_comparison, write_report
 from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, resume_run, start_run
 from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
+from unscatter.runcards.events import simulate as simulate_events
 from unscatter.runs import RunDirectory
 from unscatter.solve import Fit
 
@@ -33,7 +35,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _command(command: Callable[P, R]) -> Callable[P, R]:
+def as_command(command: Callable[P, R]) -> Callable[P, R]:
     """Show warnings as notes, and a lack of memory as one message."""
 
     @wraps(command)
@@ -67,7 +69,7 @@ def _notes(*, quiet: bool) -> Iterator[None]:
         yield
 
 
-@_command
+@as_command
 def problems() -> None:
     """List the built-in problems."""
     console = _console()
@@ -76,7 +78,7 @@ def problems() -> None:
     console.print("A problem of your own is a Python function: [bold]problem: {name: python, file: my_problem.py}[/]", highlight=False)
 
 
-@_command
+@as_command
 def simulate(
     problem_or_runcard: str,
     output: Path,
@@ -95,7 +97,11 @@ def simulate(
     values = complete_parameters({**asked.parameters, **_named_values(parameters)}, problem)
     made_with = None if values is None else dict(zip(problem.space.names, values, strict=True))
     files = _output_files(problem, output, file_format)
-    events = problem.simulate(values, num_events=wanted, seed=asked.seed if seed is None else seed)
+    seed = asked.seed if seed is None else seed
+    if asked.fluctuations:
+        events = problem.simulate(values, num_events=wanted, seed=seed)
+    else:
+        events = simulate_events(asked.model_copy(update={"num_events": wanted, "seed": seed}), replace(problem, truth=values))
     console = _console()
     for channel, file in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +113,7 @@ def simulate(
     console.print(f"For a runcard:\nevents:{entries}", highlight=False, markup=False, soft_wrap=True)
 
 
-@_command
+@as_command
 def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
     """Try out a problem, and the events of a runcard."""
     card = _card(problem_or_runcard, overrides)
@@ -123,7 +129,7 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
     return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
 
 
-@_command
+@as_command
 def solve(runcard: Path, overrides: Sequence[str], path: Path | None, *, quiet: bool) -> ExitCode:
     """Do a fit."""
     if str(runcard) in BUILT_IN and not runcard.exists():
@@ -140,7 +146,7 @@ def solve(runcard: Path, overrides: Sequence[str], path: Path | None, *, quiet: 
     return _conclude(fit, RunDirectory.open(run), quiet=quiet)
 
 
-@_command
+@as_command
 def resume(run: Path, checkpoint: Path | None, *, quiet: bool) -> ExitCode:
     """Go on with a run."""
     with progress_display(_errors(), quiet=quiet) as observers:
@@ -148,7 +154,7 @@ def resume(run: Path, checkpoint: Path | None, *, quiet: bool) -> ExitCode:
     return _conclude(fit, RunDirectory.open(run), quiet=quiet)
 
 
-@_command
+@as_command
 def report(run: Path) -> None:
     """Write the report of a run, and say what the run directory lacks."""
     directory = RunDirectory.open(run)
@@ -157,7 +163,7 @@ def report(run: Path) -> None:
         warnings.warn(f"the report is without {text}.", UserWarning, stacklevel=1)
 
 
-@_command
+@as_command
 def compare(runs: Sequence[Path], output: Path | None) -> None:
     """Show runs side by side."""
     if output is not None:
@@ -228,7 +234,8 @@ def _named_values(text: str) -> dict[str, float]:
 
 
 def _check_number(problem: Problem, num_events: object) -> None:
-    if num_events is None and problem.density(problem.parameters_or_truth(None)).expected_counts is None:
+    source = problem.truth_problem or problem
+    if num_events is None and source.density(source.parameters_or_truth(None)).expected_counts is None:
         raise SettingsError(f"problem '{problem.name}' has no luminosity, so the number of events must be given: --events 100000.")
 
 

@@ -32,9 +32,9 @@ def lhapdf(
     Member 0 is the mean, members 1, 2, ... are the replicas, at 100 nodes in x and 37 in Q from the starting scale up.  Nothing is
     written over.
     """
-    from unscatter.cli.commands import _command
+    from unscatter.cli.commands import as_command
 
-    _command(_export_lhapdf)(run, name, output, authors, reference)
+    as_command(_export_lhapdf)(run, name, output, authors, reference)
 
 
 def _export_lhapdf(path: Path, name: str, output: Path, authors: str, reference: str) -> None:
