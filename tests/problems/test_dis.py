@@ -176,3 +176,8 @@ def test_bad_runcards_say_what_is_wrong(old, new, words):
     text = CARD.replace(old, new).replace("NEUTRON", "neutron")
     with pytest.raises((SettingsError, OSError), match=words):
         load_runcard(text).build()
+
+
+def test_missing_migration_is_told_with_the_cut_that_mends_it():
+    with pytest.warns(UserWarning, match=r"measured 'Q2' is not cut.*(?s:.)*ranges=\{'Q2': \(12, None\)\}"):
+        small(detector="eic-like", y_range=(0.002, 1.0))

@@ -123,7 +123,9 @@ def cramer_rao(
     information = _total_information(problem, point, counts, rates, num_events, seed)
     free = torch.tensor([name not in fixed for name in names])
     ranges = ranges_of(problem.space.bijection)
-    if problem.prior_width is not None and not fixed:
+    if problem.prior_width is not None:
+        if fixed:
+            raise SettingsError(f"problem '{problem.name}' has a prior, with which no parameter can be held fixed: leave 'fixed' out.")
         return _with_prior(problem, point, information, problem.prior_width)
     units = torch.where(torch.isfinite(ranges), ranges, torch.where(point == 0, 1.0, point.abs()))
     scaled = _Scaled.of(information, free, floor=_NOTHING * float(_counts(problem.channels, counts).sum()) / units.square())

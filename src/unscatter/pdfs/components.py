@@ -37,7 +37,8 @@ Shapes = Callable[[Tensor], Tensor]
 class Norms:
     """How parameters set the norms of the components: through sum rules, or freely.
 
-    Components of one group keep the ratio that their shapes have, and share one parameter.
+    Components of one group keep the ratio that their shapes have, and share one parameter.  With sum rules gluon and sea are positive as
+    long as valence quarks take less than all momentum, which they do everywhere but in corners of very flexible forms.
 
     Args:
         sum_rules: whether number and momentum sum rules hold.

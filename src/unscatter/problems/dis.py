@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,8 @@ def dis(
     beams = _common_beams(channels)
     own = detector if isinstance(detector, Detector) else electron_detector(detector, beams, ranges=ranges, background=background)
     kept = {"Q2": Q2_range, "y": y_range} if detector == "ideal" else {}
+    if detector != "ideal":
+        _warn_of_migration(own, {"Q2": Q2_range, "y": y_range})
     names = ", ".join(channel.name for channel in channels)
     return Problem(
         curves=parton_curves(theory),
@@ -101,6 +104,22 @@ def dis(
         description=f"parton densities ({form.name}) from deep-inelastic events: {names}",
         preparation=MeasuredElectrons(beams, (kept, *(stage.ranges for stage in own.stages if isinstance(stage, Cuts)))),
     )
+
+
+def _warn_of_migration(detector: Detector, truth: Mapping[str, tuple[float, float]]) -> None:
+    """A resolution carries events over the lower ends of the theory, where most of them are."""
+    cuts = [stage.ranges for stage in detector.stages if isinstance(stage, Cuts)]
+    for name, (low, _) in truth.items():
+        ends = [ranges[name][0] for ranges in cuts if name in ranges]
+        measured = max((end for end in ends if end is not None), default=None)
+        if measured is None or measured <= low:
+            seen = "not cut" if measured is None else f"cut at {measured:g}"
+            warnings.warn(
+                f"measured '{name}' is {seen}, but the theory makes events above {low:g} only: those that the resolution carries in from "
+                f"below are missing.\nGive the theory a lower {name}_range, or cut higher: ranges={{'{name}': ({1.2 * low:g}, None)}}. "
+                "Nothing is missing where the data themselves end there, as generated events may.",
+                stacklevel=3,
+            )
 
 
 @dataclass(frozen=True)

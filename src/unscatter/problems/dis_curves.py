@@ -34,14 +34,15 @@ def parton_curves(theory: DisTheory) -> tuple[CurveFamily, ...]:
     start = f"parton densities at Q = {tables.settings.Q0_GeV:g} GeV"
     evolved = f"parton densities at Q = {_SCALE_GEV:g} GeV"
     functions = f"F2 (photon) at Q = {_SCALE_GEV:g} GeV"
-    operators = tables.evolution(_X, torch.tensor([_SCALE_GEV], dtype=torch.float64))[0]
+    points = _X[tables.settings.x_min <= _X]
+    operators = tables.evolution(points, torch.tensor([_SCALE_GEV], dtype=torch.float64))[0]
     shown = operators[[PDG_IDS.index(parton) for parton in _SHOWN]]
     targets = ("proton", "neutron")
-    F2 = torch.stack([tables.structure_function("F2_em", _X, torch.full_like(_X, _SCALE_GEV**2), target) for target in targets])
+    F2 = torch.stack([tables.structure_function("F2_em", points, torch.full_like(points, _SCALE_GEV**2), target) for target in targets])
     return (
-        _family(functions, [f"F2 {target}" for target in targets], "F2", _linear(theory, F2)),
-        _family(evolved, [PARTON_NAMES[parton] for parton in _SHOWN], "x f(x)", _linear(theory, shown)),
-        _family(start, FIT_FLAVOURS, "x f(x)", lambda parameters: theory.densities_at_start(parameters, _X)),
+        _family(points, functions, [f"F2 {target}" for target in targets], "F2", _linear(theory, F2)),
+        _family(points, evolved, [PARTON_NAMES[parton] for parton in _SHOWN], "x f(x)", _linear(theory, shown)),
+        _family(points, start, FIT_FLAVOURS, "x f(x)", lambda parameters: theory.densities_at_start(parameters, points)),
     )
 
 
@@ -64,11 +65,11 @@ def hera_measurement(theory: DisTheory, name: str) -> Measurement:
         return xf.flatten(-2) @ operator.T.to(xf)
 
     coordinates = {"x": data.x, "Q2": data.Q2, "y": data.y}
-    return Measurement(f"HERA {data.name}", data.values, data.covariance, predict, coordinates, "reduced cross section")
+    return Measurement(data.name, data.values, data.covariance, predict, coordinates, "reduced cross section")
 
 
-def _family(name: str, curves: Sequence[str], label: str, function: Callable[[Tensor], Tensor]) -> CurveFamily:
-    return CurveFamily(name, tuple(curves), _X, function, abscissa_label="x", label=label, logarithmic=True)
+def _family(points: Tensor, name: str, curves: Sequence[str], label: str, function: Callable[[Tensor], Tensor]) -> CurveFamily:
+    return CurveFamily(name, tuple(curves), points, function, abscissa_label="x", label=label, logarithmic=True)
 
 
 def _linear(theory: DisTheory, operator: Tensor) -> Callable[[Tensor], Tensor]:

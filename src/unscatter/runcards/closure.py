@@ -3,8 +3,8 @@
 ==========  =====================================================  ===========================================
 level       data                                                   replicas
 ==========  =====================================================  ===========================================
-0           no fluctuations: expectations, weighted events         differ by their starts alone
-1           one fluctuating data set per fit                       differ by their starts alone
+0           no fluctuations: expectations, weighted events         differ by random numbers, and prior centres
+1           one fluctuating data set per fit                       differ by random numbers, and prior centres
 2           one fluctuating data set per fit                       a bootstrap of it each
 ==========  =====================================================  ===========================================
 

@@ -72,6 +72,7 @@ def solve(
     method = Gan() if method is None else method
     check_fit(problem, events, method, settings.replicas, device)
     job = _prepare(problem, events, method, settings, Observers(() if observer is None else (observer,)))
+    clock = _Clock(seconds_before)
     if resume_from is None:
         check_gradients(problem)
         check_outlook(problem)
@@ -80,7 +81,6 @@ def solve(
     state = job.method.init(job.problem, job.training, rng, num_steps=settings.steps, exchange=exchange, device=device)
     if resume_from is not None:
         state = job.method.restore(state, resume_from)
-    clock = _Clock(seconds_before)
     # A checkpoint of the end of a round is resumed by judging it, as the uninterrupted run does.
     verdict = _judged(job, state) if state.step > 0 and state.step % settings.steps == 0 else None
     while verdict is None or verdict.stop_reason is None:

@@ -18,8 +18,12 @@ _PASSES = 2
 
 
 def needs_pilot(problem: Problem, events: EventSource, pilot_steps: int | None) -> bool:
-    """Whether there is an ensemble with a prior, whose replicas would start far from what the events say."""
-    return problem.prior_width is not None and events.num_replicas > 1 and pilot_steps != 0
+    """Whether there is an ensemble with a prior, whose replicas would start far from what the events say.
+
+    Replicas with data sets of their own have no common events to fit.
+    """
+    bootstrapped = isinstance(events, InMemoryEvents) and events.num_replicas > 1
+    return problem.prior_width is not None and bootstrapped and pilot_steps != 0
 
 
 def piloted(

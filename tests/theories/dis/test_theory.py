@@ -137,3 +137,10 @@ def test_impossible_theories_are_refused():
 def test_ranges_below_the_table_name_count_and_range():
     with pytest.raises(TableError, match="'Q2' reaches from 1 to"):
         theory(PROTON, Q2_range=(1.0, 100.0))(START)
+
+
+def test_expected_counts_hardly_depend_on_the_grid():
+    coarse, fine = (theory(PROTON, nodes=nodes)(START).expected_counts for nodes in ((49, 25), (193, 97)))
+    assert coarse is not None
+    assert fine is not None
+    assert float(coarse / fine) == pytest.approx(1, abs=0.003)

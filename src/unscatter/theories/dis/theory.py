@@ -97,7 +97,24 @@ class DisTheory:
         grid = self.grid.to(physics_params.device, physics_params.dtype)
         values = (xf.flatten(-2) @ self._operator(xf)).unflatten(-1, (len(self.channels), *grid.shape))
         values = _without_rounding(values) * self._norms(physics_params)[..., None, None]
-        return Density(values, grid, self.channels, grid.integrate(values))
+        return Density(values, grid, self.channels, torch.einsum("...cqy,qy->...c", values, self._logarithmic_weights(values)))
+
+    @cached_property
+    def _exact_weights(self) -> Tensor:
+        """Weights of an integral by Q2 and y, ``[Q2, y]``, float64: trapezoids in ln Q2 and ln y, in which cross sections are nearly flat.
+
+        The linear interpolant between logarithmic nodes lies above a falling power: its own integral would be 0.4 % too large.
+        """
+        grid = self.grid.to("cpu", torch.float64)
+        logarithms = Grid(tuple(axis.log() for axis in grid.axes), grid.names).trapezoid_weights
+        Q2, y = (axis * weights for axis, weights in zip(grid.axes, logarithms, strict=True))
+        return torch.outer(Q2, y)
+
+    def _logarithmic_weights(self, like: Tensor) -> Tensor:
+        key = (f"weights on {like.device}", like.dtype)
+        if key not in self._operators:
+            self._operators[key] = self._exact_weights.to(like.device, like.dtype)
+        return self._operators[key]
 
     def _norms(self, physics_params: Tensor) -> Tensor:
         """Normalisation of each channel, ``[..., channel]``."""
