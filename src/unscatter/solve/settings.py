@@ -28,7 +28,7 @@ class SolveSettings(BaseModel):
     pilot_steps: int = Field(default=2000, ge=0)
     """Steps of a single fit that an ensemble starts from when the problem has a prior; 0 for none."""
     bootstrap: bool = True
-    """Whether several replicas see bootstrapped events; off, they all see the same, and differ by random numbers and centres of the prior."""
+    """Whether several replicas see bootstrapped events; off, they all see the same, and differ by random numbers and prior centres."""
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """Share of the events that no fit sees, for the test whether synthetic and measured events can be told apart; 0 for none."""
     test_level: float = Field(default=0.01, gt=0, lt=1)

@@ -2,7 +2,7 @@
 
 from unscatter.physics.dis_kinematics import Beams
 from unscatter.theories.dis.building import build_file, build_tables
-from unscatter.theories.dis.channels import DisChannel, cross_section_operator, reduced_operator
+from unscatter.theories.dis.channels import DisChannel, cross_section_operator
 from unscatter.theories.dis.operators import STRUCTURE_FUNCTIONS
 from unscatter.theories.dis.settings import TableSettings
 from unscatter.theories.dis.storage import load_tables
@@ -22,5 +22,4 @@ __all__ = [
     "cross_section_operator",
     "dis_grid",
     "load_tables",
-    "reduced_operator",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from unscatter.errors import SettingsError
@@ -97,10 +96,3 @@ def _cross_section(channel: DisChannel, tables: DisTables, x: Tensor, Q2: Tensor
         MZ_GeV=settings.MZ_GeV,
     )
     return nc_prefactor(x, Q2), coefficients
-
-
-def reduced_operator(channel: DisChannel, tables: DisTables, x: Tensor, Q2: Tensor, y: Tensor) -> Tensor:
-    """The structure functions of a channel as they stand in its cross section, without prefactor, ``[points, 8, x nodes]``."""
-    _, coefficients = _cross_section(channel, tables, x, Q2, y)
-    terms = [c[:, None, None] * tables.structure_function(name, x, Q2, channel.target) for name, c in coefficients.items()]
-    return torch.stack(terms).sum(0)
