@@ -287,3 +287,18 @@ def test_slices_need_two_observables(num_observables: int) -> None:
     judged = diagnosis(problem, problem.simulate(num_events=800, seed=1), SolveSettings())
     assert {(row["column"], row["sliced"]) for row in judged.slices} == ({("t", "angle")} if num_observables == 2 else set())
     assert sum(row["measured"] for row in judged.slices) == (float(judged.training.counts.sum()) if num_observables == 2 else 0)
+
+
+def test_replicas_that_had_no_time_to_part_are_measured_by_the_bound() -> None:
+    problem = decay_problem()
+    events = problem.simulate(num_events=400, seed=1)
+    judged = diagnosis(problem, events, SolveSettings(settle_share=1.0))
+    sigma = float(judged.bound.sigma[0])
+    # Two replicas a thousandth of an error apart that moved by half an error, or by two, between the halves of the tail.
+    for moved, passes in ((0.5, True), (2.0, False)):
+        history = torch.tensor([[[1.0], [1.0 + 1e-3 * sigma]], [[1.0 + moved * sigma], [1.0 + (moved + 1e-3) * sigma]]])
+        parameters = history[1].unsqueeze(1)
+        rest = Diagnosis(problem, Estimate(("rate",), parameters, history), judged.training, None, judged.settings, False)
+        vars(rest)["bound"] = judged.bound
+        assert rest.settled is not None
+        assert rest.settled.passes is passes

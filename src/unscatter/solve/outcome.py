@@ -77,7 +77,10 @@ class Diagnosis:
         """Whether the averaged parameters have come to rest; None after a round too short for a tail with two halves."""
         if len(self.estimate.history) < 2:
             return None
-        return settled(self.estimate.history, self.errors, share=self.settings.settle_share, names=self.problem.space.names)
+        # Replicas that started together and had no time to part have a spread below the smallest possible error.
+        bound = torch.where(torch.isfinite(self.bound.sigma), self.bound.sigma, 0.0).to(self.errors)
+        errors = torch.maximum(self.errors, bound)
+        return settled(self.estimate.history, errors, share=self.settings.settle_share, names=self.problem.space.names)
 
     @cached_property
     def synthetic(self) -> dict[str, Events]:

@@ -34,7 +34,8 @@ class SolveSettings(BaseModel):
     test_level: float = Field(default=0.01, gt=0, lt=1)
     """The test is passed where its p-value is above this level."""
     settle_share: float = Field(default=1.0, gt=0)
-    """Parameters have settled where both halves of the tail agree within this share of their error; their mean is off by half of that."""
+    """Parameters have settled where both halves of the tail agree within this share of their error (the larger of the replicas' spread and
+    the bound); their mean is off by half of that."""
     log_every: int = Field(default=20, ge=1)
     """Steps between records of the metrics."""
     checkpoint_every: int = Field(default=500, ge=1)
