@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-import hoppet
+import hoppet  # pyright: ignore[reportMissingImports]  # an extra
 import numpy as np
 
 from unscatter.theories.dis.nodes import Array, Q_nodes, x_nodes, x_weights
