@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unscatter.diagnostics.identifiability import Direction, describe_direction, sparse_basis
 from unscatter.errors import ParameterError, SettingsError
-from unscatter.pipeline import Bijection, Box, Problem, Product, Simplex, fisher_information, jacobian
+from unscatter.pipeline import Bijection, Box, Problem, Product, Simplex, fisher_information, latent_information
 
 #: Eigenvalues of the information with unit diagonal: zero to rounding (even where a theory computes in single precision) and nearly zero.
 _NULL = 1e-10
@@ -152,13 +152,13 @@ def _with_prior(problem: Problem, point: Tensor, information: Tensor, width: flo
     Nothing is undetermined then; parameters whose error is more than half of the prior's are named instead.
     """
     slopes, covariance = latent_covariance(problem, point, information)
-    sigma = (slopes @ covariance @ slopes.T).diagonal().clamp_min(0).sqrt()
+    whole = slopes @ covariance @ slopes.T
+    sigma = whole.diagonal().clamp_min(0).sqrt()
     prior = width * slopes.norm(dim=1)
     driven = [name for name, s, p in zip(problem.space.names, sigma, prior, strict=True) if float(s) > _PRIOR_DRIVEN * float(p)]
     text = f"the prior, not the events, sets most of the error of {', '.join(driven)}"
     involved = torch.tensor([float(name in driven) for name in problem.space.names], dtype=sigma.dtype)
     directions = (Direction(_normalised(involved), text),) if driven else ()
-    whole = slopes @ covariance @ slopes.T
     return CramerRao(problem.space.names, point, information, whole, sigma, (), directions)
 
 
@@ -176,10 +176,9 @@ def latent_covariance(problem: Problem, point: Tensor, information: Tensor) -> t
         :math:`J`, ``[size, latent_size]``, and :math:`C`, ``[latent_size, latent_size]``.
     """
     assert problem.prior_width is not None
-    _, slopes = jacobian(problem.space.to_parameters, problem.space.to_latent(point.double()))
-    curvature = slopes.T @ information.to(slopes) @ slopes
+    slopes, curvature = latent_information(problem.space, problem.space.to_latent(point.double()), information)
     prior = torch.eye(len(curvature), dtype=slopes.dtype) / problem.prior_width**2
-    return slopes, torch.linalg.inv((curvature + curvature.T) / 2 + prior)
+    return slopes, torch.linalg.inv(curvature + prior)
 
 
 def _total_information(

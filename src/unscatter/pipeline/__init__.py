@@ -5,7 +5,7 @@ from unscatter.pipeline.bijections import Bijection, Box, Product, Simplex
 from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.curves import CurveFamily
 from unscatter.pipeline.derivatives import jacobian
-from unscatter.pipeline.information import FisherInformation, fisher_information
+from unscatter.pipeline.information import FisherInformation, fisher_information, latent_information
 from unscatter.pipeline.measurements import Measurement
 from unscatter.pipeline.pipeline import Pipeline, PipelineNoise, SyntheticEvents
 from unscatter.pipeline.problem import Problem
@@ -28,4 +28,5 @@ __all__ = [
     "asimov_events",
     "fisher_information",
     "jacobian",
+    "latent_information",
 ]

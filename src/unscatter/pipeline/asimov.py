@@ -17,7 +17,7 @@ from unscatter.arrays import Events, RandomStream
 from unscatter.errors import SettingsError
 from unscatter.pipeline.memory import check_simulation
 from unscatter.pipeline.pipeline import PipelineNoise, SyntheticEvents
-from unscatter.pipeline.problem import Problem
+from unscatter.pipeline.problem import Problem, numbers_per_channel
 from unscatter.samplers import Rosenblatt
 
 #: Events that tell how many of them the detector records.
@@ -56,12 +56,8 @@ def asimov_events(problem: Problem, *, num_events: int | Mapping[str, int] | Non
 
 def _wanted(problem: Problem, pilot: SyntheticEvents, num_events: int | Mapping[str, int] | None) -> dict[str, float]:
     channels = problem.channels
-    if isinstance(num_events, Mapping):
-        if set(num_events) != set(channels):
-            raise SettingsError(f"'num_events' must name the channels {list(channels)}, got {list(num_events)}.")
-        return {channel: float(num_events[channel]) for channel in channels}
     if num_events is not None:
-        return dict.fromkeys(channels, float(num_events))
+        return {channel: float(number) for channel, number in numbers_per_channel(channels, num_events).items()}
     if pilot.expected_counts is None:
         raise SettingsError(f"problem '{problem.name}' has no luminosity, so the number of events must be given, for example 100,000.")
     return dict(zip(channels, pilot.expected_counts.tolist(), strict=True))

@@ -25,6 +25,7 @@ from unscatter.arrays.interpolation import interpolate
 from unscatter.errors import ShapeError, TheoryError
 from unscatter.pipeline.derivatives import jacobian
 from unscatter.pipeline.problem import Problem
+from unscatter.pipeline.space import ParameterSpace
 from unscatter.samplers import Rosenblatt
 
 #: At most so many bins per channel hold the simulated events, and on average at least so many events a bin.
@@ -102,6 +103,26 @@ def fisher_information(
     if not problem.pipeline.detector.stages and set(problem.observables) == set(problem.grid.names):
         return _by_quadrature(problem, parameters)
     return _by_simulation(problem, parameters, num_events, seed)
+
+
+def latent_information(
+    space: ParameterSpace, latent: Float[Tensor, " latent"], information: Float[Tensor, "size size"]
+) -> tuple[Float[Tensor, "size latent"], Float[Tensor, "latent latent"]]:
+    r"""Information about the latent numbers instead of the parameters.
+
+    .. math:: J = \frac{\partial p}{\partial \ell}, \qquad F_\ell = J^T F J
+
+    Args:
+        space: of the parameters.
+        latent: point :math:`\ell`.
+        information: :math:`F` about the parameters there.
+
+    Returns:
+        :math:`J` and :math:`F_\ell`, which is symmetric to the last bit.
+    """
+    _, slopes = jacobian(space.to_parameters, latent)
+    curvature = slopes.T @ information.to(slopes) @ slopes
+    return slopes, (curvature + curvature.T) / 2
 
 
 def _by_quadrature(problem: Problem, parameters: Tensor) -> FisherInformation:

@@ -239,6 +239,19 @@ class Problem:
             raise ParameterError(f"'{label}' of problem '{self.name}': {error}\n{order}") from None
 
 
+def numbers_per_channel(channels: Sequence[str], num_events: int | Mapping[str, int]) -> dict[str, int]:
+    """Numbers of events by channel, from one for each of them or from one per channel.
+
+    Raises:
+        SettingsError: other channels are named.
+    """
+    if not isinstance(num_events, Mapping):
+        return dict.fromkeys(channels, num_events)
+    if set(num_events) != set(channels):
+        raise SettingsError(f"'num_events' must name the channels {list(channels)}, got {list(num_events)}.")
+    return dict(num_events)
+
+
 @dataclass(frozen=True, eq=False)
 class _Simulation:
     problem: Problem
@@ -247,12 +260,8 @@ class _Simulation:
 
     def numbers_wanted(self, num_events: int | Mapping[str, int] | None) -> dict[str, int]:
         channels = self.problem.channels
-        if isinstance(num_events, Mapping):
-            if set(num_events) != set(channels):
-                raise SettingsError(f"'num_events' must name the channels {list(channels)}, got {list(num_events)}.")
-            return dict(num_events)
         if num_events is not None:
-            return dict.fromkeys(channels, num_events)
+            return numbers_per_channel(channels, num_events)
         expected = self._pass("expected", 100_000).expected_counts
         if expected is None:
             raise SettingsError(

@@ -87,9 +87,12 @@ def dis(
     )
     beams = _common_beams(channels)
     own = detector if isinstance(detector, Detector) else electron_detector(detector, beams, ranges=ranges, background=background)
-    kept = {"Q2": Q2_range, "y": y_range} if detector == "ideal" else {}
-    if detector != "ideal":
-        _warn_of_migration(own, {"Q2": Q2_range, "y": y_range})
+    truth_ranges = {"Q2": Q2_range, "y": y_range}
+    cuts: list[Ranges] = [stage.ranges for stage in own.stages if isinstance(stage, Cuts)]
+    if detector == "ideal":
+        cuts.append(truth_ranges)
+    else:
+        _warn_of_migration(cuts, truth_ranges)
     names = ", ".join(channel.name for channel in channels)
     return Problem(
         curves=parton_curves(theory),
@@ -102,13 +105,12 @@ def dis(
         start=(*form.start, *(1.0 for _ in errors)),
         prior_width=_PRIOR_WIDTH,
         description=f"parton densities ({form.name}) from deep-inelastic events: {names}",
-        preparation=MeasuredElectrons(beams, (kept, *(stage.ranges for stage in own.stages if isinstance(stage, Cuts)))),
+        preparation=MeasuredElectrons(beams, cuts),
     )
 
 
-def _warn_of_migration(detector: Detector, truth: Mapping[str, tuple[float, float]]) -> None:
+def _warn_of_migration(cuts: Sequence[Ranges], truth: Mapping[str, tuple[float, float]]) -> None:
     """A resolution carries events over the lower ends of the theory, where most of them are."""
-    cuts = [stage.ranges for stage in detector.stages if isinstance(stage, Cuts)]
     for name, (low, _) in truth.items():
         ends = [ranges[name][0] for ranges in cuts if name in ranges]
         measured = max((end for end in ends if end is not None), default=None)
@@ -152,10 +154,9 @@ class MeasuredElectrons:
         adds = tuple(name for name in ("x", "W2", "electron_energy", "electron_theta") if name not in events.columns)
         events = DisKinematics(self.beams, adds=adds)(events, events.values[..., :0], {})
         for ranges in self.cuts:
-            if ranges:
-                low = [-math.inf if low is None else low for low, _ in ranges.values()]
-                high = [math.inf if high is None else high for _, high in ranges.values()]
-                events = keep_inside(events, low, high, tuple(ranges))
+            low = [-math.inf if low is None else low for low, _ in ranges.values()]
+            high = [math.inf if high is None else high for _, high in ranges.values()]
+            events = keep_inside(events, low, high, tuple(ranges))
         return events
 
 
@@ -182,7 +183,7 @@ def _common_beams(channels: Sequence[DisChannel]) -> Beams:
         if other != first:
             raise SettingsError(
                 f"channels '{channels[0].name}' and '{name}' have different beams, {first} and {other}, but events of one problem pass one "
-                "detector.\nFit them apart, or pass a detector of your own."
+                "detector.\nFit them apart."
             )
     return first
 

@@ -55,15 +55,10 @@ def hera_measurement(theory: DisTheory, name: str) -> Measurement:
 
     Raises:
         MissingExtraError: the data are not installed.
-        SettingsError: an unknown set.
+        DataError: an unknown set.
     """
     data = load_hera(name).cut(Q2_min=_HERA_Q2_MIN)
-    operator = hera_operator(data, theory.tables).flatten(1)
-
-    def predict(parameters: Tensor) -> Tensor:
-        xf = theory.densities_at_start(parameters)
-        return xf.flatten(-2) @ operator.T.to(xf)
-
+    predict = _linear(theory, hera_operator(data, theory.tables))
     coordinates = {"x": data.x, "Q2": data.Q2, "y": data.y}
     return Measurement(data.name, data.values, data.covariance, predict, coordinates, "reduced cross section")
 
@@ -73,11 +68,11 @@ def _family(points: Tensor, name: str, curves: Sequence[str], label: str, functi
 
 
 def _linear(theory: DisTheory, operator: Tensor) -> Callable[[Tensor], Tensor]:
-    """A linear function of the densities at the starting scale, from its operator ``[curve, points, 8, x nodes]``."""
-    flat = operator.flatten(2)
+    """A linear function of the densities at the starting scale, from its operator ``[*out, 8, x nodes]``."""
+    shape, matrix = operator.shape[:-2], operator.flatten(-2).flatten(0, -2).T
 
     def function(parameters: Tensor) -> Tensor:
         xf = theory.densities_at_start(parameters)
-        return torch.einsum("cpk,...k->...cp", flat.to(xf), xf.flatten(-2))
+        return (xf.flatten(-2) @ matrix.to(xf)).unflatten(-1, shape)
 
     return function

@@ -15,7 +15,7 @@ from unscatter.methods.gan.features import Features
 from unscatter.methods.gan.settings import GanSettings
 from unscatter.methods.gan.state import GanStatic
 from unscatter.networks import DirectGenerator, Discriminator, FlatModule, Generator, NetworkGenerator
-from unscatter.pipeline import Problem, fisher_information, jacobian
+from unscatter.pipeline import Problem, fisher_information, latent_information
 
 #: Measured events that the feature transform is fitted on.
 _FEATURE_EVENTS = 50_000
@@ -178,11 +178,8 @@ def latent_curvature(problem: Problem, counts: Tensor, use_rates: bool) -> Tenso
         ``[latent_size, latent_size]``, float64.
     """
     latent = problem.start_latent
-    _, by_latent = jacobian(problem.space.to_parameters, latent)
     information = fisher_information(problem, problem.space.to_parameters(latent), num_events=_DIRECTION_EVENTS)
-    per_event = information.total(counts / counts.mean(), rates=use_rates)
-    curvature = by_latent.T @ per_event @ by_latent
-    return (curvature + curvature.T) / 2
+    return latent_information(problem.space, latent, information.total(counts / counts.mean(), rates=use_rates))[1]
 
 
 def equal_directions(curvature: Tensor) -> Tensor:

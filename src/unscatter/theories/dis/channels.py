@@ -74,9 +74,8 @@ def cross_section_operator(channel: DisChannel, tables: DisTables, Q2: Tensor, y
     result = Q2.new_zeros(len(Q2), 8, len(tables.x_nodes))
     x, Q2, y = x[inside], Q2[inside], y[inside]
     scale, coefficients = _cross_section(channel, tables, x, Q2, y)
-    for name, coefficient in coefficients.items():
-        weight = (scale * coefficient * jacobian_dx_dQ2_by_dQ2_dy(x, y))[:, None, None]
-        result[inside] += weight * tables.structure_function(name, x, Q2, channel.target)
+    scale = scale * jacobian_dx_dQ2_by_dQ2_dy(x, y)
+    result[inside] = scale[:, None, None] * tables.combination(coefficients, x, Q2, channel.target)
     return result
 
 

@@ -95,10 +95,7 @@ def hera_operator(data: BinnedData, tables: DisTables) -> Tensor:
         nc_coefficients(data.Q2, data.y, lepton=data.lepton, sin2_theta_W=tables.settings.sin2_theta_W, MZ_GeV=tables.settings.MZ_GeV),
         data.y,
     )
-    return sum(
-        (coefficient[:, None, None] * tables.structure_function(name, data.x, data.Q2) for name, coefficient in coefficients.items()),
-        start=torch.zeros((), dtype=torch.float64),
-    )
+    return tables.combination(coefficients, data.x, data.Q2)
 
 
 def _installed() -> Path:

@@ -95,6 +95,24 @@ class DisTables:
                 result[block] = self._structure_function(name.partition("_")[0], weights, num_flavours, x[block], Q[block])
         return on_target(result, target, 1)
 
+    def combination(self, coefficients: Mapping[str, Tensor], x: Tensor, Q2: Tensor, target: str = "proton") -> Tensor:
+        r"""Operator of a sum of structure functions with a coefficient per point, :math:`\sum_k c_{pk} F_k`, ``[points, 8, x nodes]``.
+
+        Args:
+            coefficients: by the name of the structure function, ``[points]`` each.
+            x: Bjorken's x, ``[points]``.
+            Q2: in GeV2, ``[points]``.
+            target: proton, neutron or deuteron.
+
+        Raises:
+            SettingsError: an unknown structure function or target.
+            TableError: points outside the table.
+        """
+        result = torch.zeros(len(x), 8, len(self.x_nodes), dtype=torch.float64)
+        for name, coefficient in coefficients.items():
+            result += coefficient[:, None, None] * self.structure_function(name, x, Q2, target)
+        return result
+
     def evolution(self, x: Tensor, Q_GeV: Tensor, *, below_threshold: bool = False) -> Tensor:
         r"""Operator of evolution, :math:`x f_p(x, Q) = \sum_{fk} E_{pfk}(x, Q)\, x f_f(x_k, Q_0)`, of the proton.
 
