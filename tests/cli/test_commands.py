@@ -322,3 +322,20 @@ def test_names_of_settings_are_never_cut(finished: tuple[Path, Result], tmp_path
     assert longest_line(result.stdout) <= 60
     column = "".join(line[:20].strip() for line in result.stdout.splitlines())
     assert "method.discriminator.penalty_events" in column
+
+
+DIS_CARD = """
+problem: {name: dis, nodes: [17, 9], channels: {proton: {target: proton, luminosity_inv_pb: 4.1}}}
+events: {proton: example:pythia_nc_eic_proton.parquet}
+"""
+
+
+def test_check_prepares_events_as_a_fit_does(tmp_path: Path) -> None:
+    path = tmp_path / "dis.yaml"
+    path.write_text(DIS_CARD)
+    result = call("check", str(path))
+    assert result.exit_code == 0
+    assert "events 'proton': 249,520 of 299,877 inside the cuts" in result.output
+    other = call("check", str(path), "--set", "problem.beams.electron_energy_GeV=10")
+    assert other.exit_code == 2
+    assert "belong to other beams" in other.stderr

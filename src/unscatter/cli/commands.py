@@ -124,8 +124,12 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
     _warn_of_unused(card)
     # A problem that cannot be solved cannot make pseudo-data either: the same fault would be told twice.
     if _is_runcard(problem_or_runcard) and (report.ok or not isinstance(card.events, SimulatedEvents)):
-        for channel, events in card.build().events.items():
-            console.print(f"events '{channel}': {events.num_events:,}, columns {', '.join(events.columns)}", highlight=False, markup=False)
+        job = card.build()
+        for channel, events in job.events.items():
+            # Prepared as a fit would: events of other beams, or none inside the cuts, are told here and not after a long wait.
+            kept, given = job.problem.prepare(channel, events).num_events, f"{events.num_events:,}"
+            number = given if kept == events.num_events else f"{kept:,} of {given} inside the cuts"
+            console.print(f"events '{channel}': {number}, columns {', '.join(events.columns)}", highlight=False, markup=False)
     return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
 
 
