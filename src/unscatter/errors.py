@@ -77,3 +77,15 @@ class PdfGridError(UnscatterError, ValueError):
 
 class DataError(UnscatterError, ValueError):
     """Published measurements are missing, malformed or do not fit together."""
+
+
+class ExchangeError(UnscatterError, RuntimeError):
+    """An exchange between ranks was set up wrongly, or cannot go on."""
+
+
+class PeerLostError(ExchangeError, ConnectionError):
+    """A rank that others wait for has not been heard of within the time-out."""
+
+
+class DisagreementError(ExchangeError):
+    """Ranks of one job run different code or different runcards."""
