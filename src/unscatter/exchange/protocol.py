@@ -48,6 +48,13 @@ class Exchange(Protocol):
         """Combine the flat weights ``[replica, parameters]`` with those of other ranks."""
         ...
 
+    def round_over(self) -> bool:
+        """Whether the others have finished this round and wait for this rank to come to :meth:`total` as it is.
+
+        Never with a synchronous exchange, where all ranks finish a round together.
+        """
+        ...
+
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums over the ranks, the same bits on all of them: what each has found in a round, brought together at its end."""
         ...
@@ -105,6 +112,10 @@ class NoExchange:
     def after_step(self, weights: Tensor) -> Tensor:
         """Return the weights of this rank."""
         return weights
+
+    def round_over(self) -> bool:
+        """Never: there are no others."""
+        return False
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of this rank."""
