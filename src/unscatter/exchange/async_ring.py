@@ -97,6 +97,11 @@ class AsyncRing:
         return all(self._is_dead(rank) for rank in range(self.rank))
 
     @property
+    def in_step(self) -> bool:
+        """No: every rank goes at its own pace."""
+        return False
+
+    @property
     def mass(self) -> float:
         """Push-sum mass of this rank and of its transfers that nobody has confirmed."""
         return self._state.total_mass

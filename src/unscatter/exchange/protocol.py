@@ -32,6 +32,11 @@ class Exchange(Protocol):
         """Whether this rank judges the fit and writes down its result: the first one that is still there."""
         ...
 
+    @property
+    def in_step(self) -> bool:
+        """Whether all ranks make the same steps, so that they have to be resumed from checkpoints of the same one."""
+        ...
+
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Begin a fit, or another round of it: the constants and first weights of the leading rank, on all ranks.
 
@@ -99,6 +104,11 @@ class NoExchange:
     @property
     def leads(self) -> bool:
         """Always."""
+        return True
+
+    @property
+    def in_step(self) -> bool:
+        """With itself."""
         return True
 
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
