@@ -8,16 +8,17 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from tests.exchange.transports.peers import confirm_first, filled, live, next_message, peer, publish, publish_many, wait_until
 from unscatter.errors import ExchangeError, ShapeError
-from unscatter.exchange.transports import Header, SharedMemoryTransport, Transport, remove_abandoned
+from unscatter.exchange.transports import Header, SharedMemoryTransport, Transport, mailbox, remove_abandoned
+from unscatter.exchange.transports.checks import PIECE, copy_and_sum
 from unscatter.exchange.transports.processes import Process
 from unscatter.exchange.transports.segment import segment_path, shared_directory
 
@@ -154,15 +155,47 @@ def test_check_that_is_not_finite_is_refused(make: Make) -> None:
     assert reader.statistics()["messages_refused"] == 1
 
 
-def test_sender_killed_while_writing_leaves_the_message_before(job: str, make: Make) -> None:
-    reader, sender = make(1), make(0)
-    publish(sender, 1, 1, SIZE)
+class KilledHere:
+    """A piece of a slot at which the sender dies."""
+
+    def copy_(self, source: torch.Tensor) -> None:
+        raise SystemExit
+
+
+def publish_half(sender: SharedMemoryTransport, version: int, size: int) -> None:
+    """Die after the first piece of a payload."""
     box = sender._boxes[0][0]
-    box._words[box._headers[0] // 8] = 3  # publication 2 has begun: odd number, half a payload
-    box._slots[0][0][: SIZE // 2].fill_(2.0)
-    assert torch.equal(next_message(reader, 0).payload, filled(1, SIZE))
-    publish(sender, 1, 2, SIZE)
-    assert torch.equal(next_message(reader, 0).payload, filled(2, SIZE))
+    slots = list(box._slots)
+    box._slots = [(first, cast(torch.Tensor, KilledHere())) for first, _ in slots]
+    with pytest.raises(SystemExit):
+        publish(sender, 1, version, size)
+    box._slots = slots
+
+
+def test_sender_killed_while_writing_leaves_the_message_before(make: Make) -> None:
+    size = PIECE + 10
+    reader, sender = make(1, num_parameters=size), make(0, num_parameters=size)
+    publish(sender, 1, 1, size)
+    publish_half(sender, 2, size)
+    assert torch.equal(next_message(reader, 0).payload, filled(1, size))
+    publish(sender, 1, 3, size)
+    assert torch.equal(next_message(reader, 0).payload, filled(3, size))
+
+
+def test_message_that_is_overwritten_while_being_read_is_read_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = PIECE + 10
+    reader, sender = make(1, num_parameters=size), make(0, num_parameters=size)
+
+    def overtaken(pieces: Sequence[torch.Tensor], into: Sequence[torch.Tensor]) -> float:
+        monkeypatch.undo()
+        publish(sender, 1, 2, size)
+        publish_half(sender, 3, size)  # goes where the reader reads
+        copy_and_sum(pieces, into)
+        return float(size)  # as if the torn payload added up to the sum of the first one
+
+    publish(sender, 1, 1, size)
+    monkeypatch.setattr(mailbox, "copy_and_sum", overtaken)
+    assert torch.equal(next_message(reader, 0).payload, filled(2, size))
 
 
 def test_nothing_is_known_of_a_rank_that_has_not_come(make: Make) -> None:
