@@ -107,7 +107,7 @@ def publish(transport: Transport, target: int, version: int, size: int, *, lane:
 def publish_many(pipe: Connection, open_transport: Open, options: dict[str, Any], size: int, target: int, count: int) -> None:
     """Overwrite one mailbox ``count`` times, then stay until told to end; every payload, torn or not, adds up to nothing."""
     transport = open_transport(**options)
-    pipe.send("ready")
+    pipe.send(getattr(transport, "address", None))
     pipe.recv()
     signs = torch.ones(size)
     signs[1::2] = -1.0
@@ -121,6 +121,7 @@ def publish_many(pipe: Connection, open_transport: Open, options: dict[str, Any]
 def confirm_first(pipe: Connection, open_transport: Open, options: dict[str, Any], source: int) -> None:
     """Confirm the first message and hand back its payload."""
     transport = open_transport(**options)
+    pipe.send(getattr(transport, "address", None))
     message = next_message(transport, source)
     transport.confirm(source, 0, message.header.transfer)
     pipe.send((message.header, np.array(message.payload)))
@@ -132,6 +133,6 @@ def live(pipe: Connection, open_transport: Open, options: dict[str, Any], step: 
     """Be there at a step until told to end, without calling the transport any more."""
     transport = open_transport(**options)
     transport.beat(step)
-    pipe.send(transport.statistics())
+    pipe.send(getattr(transport, "address", None))
     pipe.recv()
     transport.close()

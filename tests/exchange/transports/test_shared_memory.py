@@ -117,6 +117,7 @@ def test_confirmed_transfer_is_seen_by_its_sender_only(job: str, make: Make) -> 
     sender, third = make(0), make(2)
     with peer(confirm_first, SharedMemoryTransport, options(job, 1), 0) as reader:
         publish(sender, 1, 4, SIZE, transfer=6)
+        reader.get()
         header, payload = reader.get()
         assert header.transfer == sender.confirmed(1, 0) == 6
         assert (payload == 4.0).all()
@@ -213,6 +214,7 @@ def test_killed_peer_is_noticed_and_may_come_back(job: str, make: Make) -> None:
         assert observer.health(1)[1] == 5
         assert not observer.health(1).done
     with peer(confirm_first, SharedMemoryTransport, options(job, 1), 0) as other:
+        other.get()
         assert other.get()[0].version == 1
         assert wait_until(lambda: observer.health(1).alive)
 
