@@ -1,0 +1,6 @@
+"""Synchronous exchanges over torch.distributed: all ranks do the same step together, and hold the same bits after it."""
+
+from unscatter.exchange.collectives.allreduce import AllReduce
+from unscatter.exchange.collectives.local_steps import LocalSteps
+
+__all__ = ["AllReduce", "LocalSteps"]
