@@ -28,10 +28,12 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_ranks(num_ranks: int, worker: Callable[..., Any], *args: Any, timeout_s: float = 60.0, rank_0_hosts: bool = False) -> list[Outcome]:
+def run_ranks(
+    num_ranks: int, worker: Callable[..., Any], *args: Any, timeout_s: float = 60.0, rank_0_hosts: bool = False, without: int | None = None
+) -> list[Outcome]:
     """Run ``worker(rendezvous, *args)`` on some ranks, each in a process of its own; the worker returns NumPy arrays or plain values.
 
-    The rendezvous is kept by this process, as by a launcher, or by rank 0 where ``rank_0_hosts``.
+    The rendezvous is kept by this process, as by a launcher, or by rank 0 where ``rank_0_hosts``.  Nobody waits for the rank ``without``.
     """
     store = TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(seconds=timeout_s), wait_for_workers=False)
     port = store.port
@@ -49,7 +51,7 @@ def run_ranks(num_ranks: int, worker: Callable[..., Any], *args: Any, timeout_s:
         processes.append(process)
     try:
         end = time.monotonic() + timeout_s
-        return [_outcome(receiver, end) for receiver, _ in pipes]
+        return [Outcome() if rank == without else _outcome(receiver, end) for rank, (receiver, _) in enumerate(pipes)]
     finally:
         for process in processes:
             process.kill()

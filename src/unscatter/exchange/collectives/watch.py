@@ -37,7 +37,7 @@ class Watch:
         self._board = board
         self._rank = board.world.rank
         self._interval_s = min(_INTERVAL_S, timeout_s / 8) * max(1.0, board.world.size / _RANKS_PER_INTERVAL)
-        self._grace_s = max(min(_GRACE_S, timeout_s), 3 * self._interval_s)
+        self._grace_s = max(min(_GRACE_S, timeout_s / 2), 3 * self._interval_s)
         self._on_alarm = on_alarm
         self._sign = Sign()
         self._heard: dict[int, Sign] = {}
