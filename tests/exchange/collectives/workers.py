@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unscatter.exchange.collectives import AllReduce, LocalSteps
+from unscatter.exchange.collectives import AllReduce, Grouped, LocalSteps, RingAllReduce
 from unscatter.exchange.protocol import Exchange
 from unscatter.exchange.rendezvous import Rendezvous
 
@@ -26,6 +26,8 @@ EXCHANGES: dict[str, Callable[[Rendezvous, float], Exchange]] = {
     "allreduce": lambda rendezvous, timeout_s: AllReduce(rendezvous, timeout_s=timeout_s),
     "late": lambda rendezvous, timeout_s: AllReduce(rendezvous, late=True, timeout_s=timeout_s),
     "localsteps": lambda rendezvous, timeout_s: LocalSteps(rendezvous, every=3, timeout_s=timeout_s),
+    "ring": lambda rendezvous, timeout_s: RingAllReduce(rendezvous, timeout_s=timeout_s),
+    "grouped": lambda rendezvous, timeout_s: Grouped(rendezvous, group_size=2, outer_every=3, timeout_s=timeout_s),
 }
 
 
