@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unscatter.exchange.collectives import AllReduce, Grouped, LocalSteps, RingAllReduce
+from unscatter.exchange.collectives import AllReduce, Grouped, LocalSteps, Quorum, RingAllReduce
 from unscatter.exchange.protocol import Exchange
 from unscatter.exchange.rendezvous import Rendezvous
 
@@ -28,6 +28,8 @@ EXCHANGES: dict[str, Callable[[Rendezvous, float], Exchange]] = {
     "localsteps": lambda rendezvous, timeout_s: LocalSteps(rendezvous, every=3, timeout_s=timeout_s),
     "ring": lambda rendezvous, timeout_s: RingAllReduce(rendezvous, timeout_s=timeout_s),
     "grouped": lambda rendezvous, timeout_s: Grouped(rendezvous, group_size=2, outer_every=3, timeout_s=timeout_s),
+    "quorum of all": lambda rendezvous, timeout_s: Quorum(rendezvous, quorum=rendezvous.world.size, timeout_s=timeout_s),
+    "quorum": lambda rendezvous, timeout_s: Quorum(rendezvous, max_lag=4, timeout_s=timeout_s),
 }
 
 
@@ -79,6 +81,24 @@ def everything(rendezvous: Rendezvous, names: list[str]) -> dict[str, Any]:
             found["calls"] = _calls(exchange)
         exchange.close()
     return found
+
+
+def one_rank_is_late(rendezvous: Rendezvous, late_rank: int) -> Trace:
+    """A quorum of two whose late rank misses some rounds, catches up, and makes the last steps together with the others."""
+    exchange = Quorum(rendezvous, quorum=2, max_lag=10, timeout_s=30.0)
+    result, weights = Trace(), torch.zeros(REPLICAS, PARAMETERS)
+    exchange.start({"weights": weights})
+    for step in range(30):
+        # The pauses of the others give the late rank the time to catch up.
+        time.sleep(0.6 if exchange.rank == late_rank and step == 5 else 0.0 if exchange.rank == late_rank else 0.05)
+        mean = exchange.before_step(gradient(step, exchange.rank, bad=False))
+        weights = exchange.after_step(weights - RATE * mean)
+        result.combined.append(mean.numpy().copy())
+        result.weights.append(weights.numpy().copy())
+    exchange.total({})
+    result.statistics = exchange.statistics()
+    exchange.close()
+    return result
 
 
 def _calls(exchange: Exchange) -> dict[str, Any]:

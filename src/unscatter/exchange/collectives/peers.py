@@ -66,6 +66,11 @@ class Peers:
         self._courier = Courier()
         self._watch.start()
 
+    @property
+    def failed(self) -> bool:
+        """Whether a call has failed, so that nothing can be exchanged any more."""
+        return self._failure is not None
+
     def call(self, job: Callable[[], T]) -> T:
         """Do something that needs the other ranks.
 
