@@ -54,7 +54,8 @@ class Coordinator:
     def listen(self, board: Rendezvous) -> None:
         """Open a port on the interface that reaches the rendezvous, and say on the board where and with which key."""
         key = secrets.token_hex(16)
-        listener = Listener((_own_address(board), 0), authkey=_secret(board, key))
+        # All ranks call at once; with the default backlog of one, calls get lost.
+        listener = Listener((_own_address(board), 0), backlog=self._settings[0], authkey=_secret(board, key))
         host, port = listener.address[:2]
         board.put("coordinator", f"{host} {port} {key}".encode())
         threading.Thread(target=self._accept, args=(listener,), name="unscatter-quorum", daemon=True).start()
