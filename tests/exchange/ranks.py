@@ -44,7 +44,16 @@ def run_ranks(
     pipes = [context.Pipe(duplex=False) for _ in range(num_ranks)]
     processes = []
     for rank, (_, sender) in enumerate(pipes):
-        world = World(rank=rank, size=num_ranks, port=port, hosts_rendezvous=rank_0_hosts and rank == 0, job="test", launcher="unscatter")
+        world = World(
+            rank=rank,
+            size=num_ranks,
+            local_rank=rank,
+            local_size=num_ranks,
+            port=port,
+            hosts_rendezvous=rank_0_hosts and rank == 0,
+            job="test",
+            launcher="unscatter",
+        )
         process = context.Process(target=_main, args=(sender, world, worker, args), daemon=True)
         process.start()
         sender.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unscatter.exchange.collectives import AllReduce, Grouped, LocalSteps, Quorum, RingAllReduce
+from unscatter.exchange.horovod import Horovod
 from unscatter.exchange.protocol import Exchange
 from unscatter.exchange.rendezvous import Rendezvous
 
@@ -30,7 +32,10 @@ EXCHANGES: dict[str, Callable[[Rendezvous, float], Exchange]] = {
     "grouped": lambda rendezvous, timeout_s: Grouped(rendezvous, group_size=2, outer_every=3, timeout_s=timeout_s),
     "quorum of all": lambda rendezvous, timeout_s: Quorum(rendezvous, quorum=rendezvous.world.size, timeout_s=timeout_s),
     "quorum": lambda rendezvous, timeout_s: Quorum(rendezvous, max_lag=4, timeout_s=timeout_s),
+    "horovod": lambda rendezvous, timeout_s: Horovod(rendezvous, timeout_s=timeout_s),
 }
+#: Exchanges that cannot be tried here, and why.
+MISSING = {} if importlib.util.find_spec("horovod") else {"horovod": "Horovod is not installed"}
 
 
 def gradient(step: int, rank: int, *, bad: bool = True) -> Tensor:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unscatter.exchange.address import own_address
 from unscatter.exchange.collectives.rounds import Rounds
 from unscatter.exchange.rendezvous import Rendezvous
 
@@ -55,7 +56,7 @@ class Coordinator:
         """Open a port on the interface that reaches the rendezvous, and say on the board where and with which key."""
         key = secrets.token_hex(16)
         # All ranks call at once; with the default backlog of one, calls get lost.
-        listener = Listener((_own_address(board), 0), backlog=self._settings[0], authkey=_secret(board, key))
+        listener = Listener((own_address(board.world), 0), backlog=self._settings[0], authkey=_secret(board, key))
         host, port = listener.address[:2]
         board.put("coordinator", f"{host} {port} {key}".encode())
         threading.Thread(target=self._accept, args=(listener,), name="unscatter-quorum", daemon=True).start()
@@ -182,11 +183,3 @@ def _hang_up(connection: Connection) -> None:
 
 def _secret(board: Rendezvous, key: str) -> bytes:
     return (board.world.secret + key).encode()
-
-
-def _own_address(board: Rendezvous) -> str:
-    """The address of the interface over which this rank reaches the rendezvous: others can reach it there, and nobody else's is opened."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # A datagram socket sends nothing when it is connected.
-        probe.connect((board.world.address, board.world.port or 9))
-        return probe.getsockname()[0]
