@@ -118,6 +118,8 @@ class _Job:
     lost: list[int] = field(default_factory=list)
     requests: int = 0
     """Signals that have been dealt with."""
+    pressed: bool = False
+    """Whether ranks were sent anything."""
     due: list[tuple[float, signal.Signals]] = field(default_factory=list)
     """When the ranks are sent what."""
 
@@ -161,6 +163,9 @@ class _Job:
     def lose(self, rank: RankProcess) -> None:
         if self.failed is not None or self.requests > 0:
             return
+        if self.pressed:
+            self.report(f"rank {rank.rank} had not ended {self.settings.end_s:g} s after the first one, and was stopped.")
+            return
         if self.settings.survives and self.running:
             self.lost.append(rank.rank)
             self.report(f"rank {rank.rank} of {len(self.ranks)} {how_it_ended(rank.code or 0)}; the others go on.")
@@ -187,6 +192,7 @@ class _Job:
         now = time.monotonic()
         for at, number in self.due:
             for rank in self.running if at <= now else ():
+                self.pressed = True
                 if number == signal.SIGKILL:
                     rank.kill()
                 else:
