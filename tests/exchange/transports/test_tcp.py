@@ -243,7 +243,7 @@ def test_rank_that_leaves_in_good_order_is_done_and_its_last_message_arrives(mak
 
 
 def test_end_that_is_announced_is_heard_before_the_connection_closes(make: Make) -> None:
-    one, two = make(0), make(1)
+    one, two = make(0, silence_s=60.0), make(1, silence_s=60.0)  # no heartbeat is due
     publish(one, 1, 1, SIZE)
     next_message(two, 0)
     two.beat(4, done=True)
@@ -359,6 +359,7 @@ class Impostor:
         pack(Frame(BEAT, 2, 1))[:-1] + b"\xff",
         bytes(300),
     ],
+    ids=["length", "lane", "length of a heartbeat", "sender", "kind", "checksum", "zeros"],
 )
 def test_frame_that_makes_no_sense_closes_the_connection(frame: bytes, make: Make) -> None:
     good, reader = make(0), make(1)
