@@ -175,8 +175,8 @@ def test_health_shows_each_rank_in_a_narrow_terminal(card: Path) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 60
     lines = [line.split() for line in result.stdout.splitlines() if line.strip() and not line.startswith(" ─")]
     assert lines[0] == ["rank", "host", "phase", "step", "behind", "staleness", "heard"]
-    assert lines[1][:6] == ["0", "node1", "fitting", "1840", "0", "2.50"]
-    assert lines[2][:6] == ["1", "node2", "fitting", "1829", "11", "13.0"]
+    assert lines[1][:6] == ["0", "node1", "fitting", "1840", "0", "2.5"]
+    assert lines[2][:6] == ["1", "node2", "fitting", "1829", "11", "13"]
 
 
 def test_health_says_by_its_exit_code_that_a_rank_is_silent_failed_or_missing(card: Path) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_ranks_are_recognised_however_a_batch_job_starts_them(cluster: dict[str,
     (tmp_path / "leave.py").write_text(LEAVE_ENVIRONMENT)
     leave = f"{sys.executable} -S {tmp_path}/leave.py"
     script = f"""#!/bin/bash
+trap 'touch {tmp_path}/ended' EXIT
 {leave} {tmp_path}/shell
 srun --ntasks=3 {leave} {tmp_path}/srun
 srun --mpi=pmi2 {leave} {tmp_path}/pmi2
@@ -101,9 +103,13 @@ srun --ntasks=2 --ntasks-per-node=1 {sys.executable} -m torch.distributed.run --
     --rdzv-endpoint=127.0.0.1:{free_ports(1)} --rdzv-id=$SLURM_JOB_ID {tmp_path}/leave.py {tmp_path}/torchrun
 """
     (tmp_path / "job.sh").write_text(script)
-    command = ["sbatch", "--wait", "--nodes=2", "--ntasks-per-node=2", f"--output={tmp_path}/job.log", str(tmp_path / "job.sh")]
-    done = subprocess.run(command, env=cluster, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, (tmp_path / "job.log").read_text()
+    command = ["sbatch", "--nodes=2", "--ntasks-per-node=2", f"--output={tmp_path}/job.log", str(tmp_path / "job.sh")]
+    subprocess.run(command, env=cluster, capture_output=True, timeout=60, check=True)
+    # sbatch --wait looks after 2, 6, 12, 20, 30 and 42 s.
+    end = time.monotonic() + 90
+    while not (tmp_path / "ended").exists():
+        assert time.monotonic() < end, (tmp_path / "job.log").read_text()
+        time.sleep(0.1)
     assert places(tmp_path / "shell") == [("none", 0, 1, 0, 1, 0)]
     four = [(0, 4, 0, 2, 0), (1, 4, 1, 2, 0), (2, 4, 0, 2, 1), (3, 4, 1, 2, 1)]
     assert places(tmp_path / "srun") == [("srun", 0, 3, 0, 2, 0), ("srun", 1, 3, 1, 2, 0), ("srun", 2, 3, 0, 1, 1)]
