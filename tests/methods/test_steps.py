@@ -179,7 +179,7 @@ def test_discriminator_takes_its_number_of_steps_and_all_skipped_ones_count() ->
     assert gan.skipped_share(twice) == 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Steered(NoExchange):
     """Ranks that agree on no gradient, and on weights that are one larger."""
 

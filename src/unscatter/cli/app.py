@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from unscatter.cli.codes import EPILOG, ExitCode
 from unscatter.cli.export_commands import export_app
+from unscatter.cli.messages import print_error
 from unscatter.cli.table_commands import tables_app
 from unscatter.errors import DivergenceError, UnscatterError
 
@@ -34,15 +33,6 @@ class _Group(TyperGroup):
             print_error("stopped by Ctrl-C.")
             code = ExitCode.INTERRUPTED
         raise typer.Exit(code)
-
-
-def print_error(message: str) -> None:
-    """Show one message on the standard error stream; long lines wrap at the edge of a terminal and stay whole in a file."""
-    Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_escaped(message)}", soft_wrap=not sys.stderr.isatty())
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 class FileFormat(StrEnum):
@@ -71,6 +61,12 @@ Overrides = Annotated[
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="Replace a setting of the runcard, as in solve.steps=100; may be repeated."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; only errors and the exit code.")]
+Ranks = Annotated[
+    int | None, typer.Option("--ranks", "-r", metavar="N", min=1, help="Run N ranks on this machine, one per GPU where there are any.")
+]
+ExchangeName = Annotated[
+    str | None, typer.Option("--exchange", metavar="NAME", help="How ranks share the generator, as exchange.name in the runcard.")
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 ProblemOrRuncard = Annotated[
     str, typer.Argument(metavar="PROBLEM|RUNCARD", help="A built-in problem (see 'unscatter problems') or a runcard.", show_default=False)
@@ -141,15 +137,18 @@ def solve(
     runcard: Annotated[Path, typer.Argument(metavar="RUNCARD", help="A YAML file.", show_default=False)],
     overrides: Overrides = None,
     path: Annotated[Path | None, typer.Option("--run", metavar="PATH", help="The new run directory, instead of the runcard's.")] = None,
+    ranks: Ranks = None,
+    exchange: ExchangeName = None,
     quiet: Quiet = False,
 ) -> None:
     """Do the fit that a runcard describes, and report on it.
 
-    Ctrl-C ends the fit after the step and leaves a checkpoint; a second Ctrl-C stops at once.
+    Ctrl-C ends the fit after the step and leaves a checkpoint; a second Ctrl-C stops at once.  Started by torchrun, srun or mpiexec, this
+    is one rank of the job.
     """
     from unscatter.cli import commands
 
-    raise typer.Exit(commands.solve(runcard, overrides or [], path, quiet=quiet))
+    raise typer.Exit(commands.solve(runcard, overrides or [], path, ranks, exchange, quiet=quiet))
 
 
 @app.command()
@@ -158,12 +157,13 @@ def resume(
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Another checkpoint than the newest: a path, or a name in checkpoints/.")
     ] = None,
+    ranks: Ranks = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted run; the result is the same as without the interruption."""
     from unscatter.cli import commands
 
-    raise typer.Exit(commands.resume(run, checkpoint, quiet=quiet))
+    raise typer.Exit(commands.resume(run, checkpoint, ranks, quiet=quiet))
 
 
 @app.command()

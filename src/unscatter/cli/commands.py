@@ -18,18 +18,21 @@ from rich.markup import escape
 
 from unscatter.arrays.memory import is_out_of_memory
 from unscatter.cli.codes import ExitCode, code_of_fit
-from unscatter.cli.progress import progress_display
+from unscatter.cli.local_jobs import run_ranks
+from unscatter.cli.rank_display import rank_display
 from unscatter.cli.tables import comparison_view, parameter_table, problem_table, verdict_lines
 from unscatter.errors import EventsFileError, SettingsError
 from unscatter.events import write_events
+from unscatter.exchange import World
 from unscatter.files import did_you_mean
+from unscatter.launch.joining import Rank, exchange_name, number_of_ranks, refuse_ranks, take_part
 from unscatter.pipeline import Problem
 from unscatter.report import comparison_table, read_record, write_comparison, write_report
 from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, resume_run, start_run
 from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
 from unscatter.runcards.events import simulate as simulate_events
-from unscatter.runs import RunDirectory
-from unscatter.solve import Fit
+from unscatter.runs import RunDirectory, check_free, open_unfinished
+from unscatter.solve import Fit, Observer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -134,28 +137,67 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
 
 
 @as_command
-def solve(runcard: Path, overrides: Sequence[str], path: Path | None, *, quiet: bool) -> ExitCode:
+def solve(
+    runcard: Path, overrides: Sequence[str], path: Path | None, ranks: int | None = None, exchange: str | None = None, *, quiet: bool
+) -> int:
     """Do a fit."""
     if str(runcard) in BUILT_IN and not runcard.exists():
         raise SettingsError(
             f"'{runcard}' is a built-in problem, but a fit needs a runcard. Write one with the lines\n"
             f"  problem: {{name: {runcard}}}\n  events: {{simulate: {{num_events: 100_000}}}}"
         )
-    card = load_runcard(runcard, overrides)
-    if not quiet:
+    if exchange is not None:
+        overrides = [*overrides, f"exchange.name={exchange}"]
+    card, world = load_runcard(runcard, overrides), World.from_environment()
+    if not quiet and world.rank == 0:
         _warn_of_unused(card)
     run = card.run_path if path is None else path
-    with progress_display(_errors(), quiet=quiet) as observers:
-        fit = start_run(card, path=run, observers=observers)
-    return _conclude(fit, RunDirectory.open(run), quiet=quiet)
+    num_ranks = _ranks_to_start(world, ranks, card)
+    if num_ranks > 1:
+        check_free(run)
+        settings = [part for override in overrides for part in ("--set", override)]
+        return _run_ranks(["solve", str(runcard), *settings, "--run", str(run)], num_ranks, run, card, quiet=quiet)
+    with _as_rank(world, card, run, quiet=quiet) as (rank, observers):
+        fit = start_run(card, path=_path_of(rank, run), observers=observers)
+    return _conclude(fit, rank, RunDirectory.open(_path_of(rank, run)), quiet=quiet)
 
 
 @as_command
-def resume(run: Path, checkpoint: Path | None, *, quiet: bool) -> ExitCode:
+def resume(run: Path, checkpoint: Path | None, ranks: int | None = None, *, quiet: bool) -> int:
     """Go on with a run."""
-    with progress_display(_errors(), quiet=quiet) as observers:
-        fit = resume_run(run, checkpoint=checkpoint, observers=observers)
-    return _conclude(fit, RunDirectory.open(run), quiet=quiet)
+    directory, world = open_unfinished(run), World.from_environment()
+    card = load_runcard(directory.resolved_runcard) if directory.resolved_runcard.is_file() else None
+    num_ranks = _ranks_to_start(world, ranks, card)
+    if num_ranks > 1:
+        where = [] if checkpoint is None else ["--checkpoint", str(checkpoint)]
+        return _run_ranks(["resume", str(run), *where], num_ranks, run, card, quiet=quiet)
+    with _as_rank(world, card, run, quiet=quiet) as (rank, observers):
+        fit = resume_run(_path_of(rank, run), checkpoint=checkpoint, observers=observers)
+    return _conclude(fit, rank, RunDirectory.open(_path_of(rank, run)), quiet=quiet)
+
+
+def _ranks_to_start(world: World, asked: int | None, card: Runcard | None) -> int:
+    """How many ranks this process has to start; none where it is one itself."""
+    if asked is not None:
+        refuse_ranks(world, asked)
+    return 1 if world.size > 1 else number_of_ranks(asked, getattr(card, "exchange", None))
+
+
+def _run_ranks(arguments: Sequence[str], num_ranks: int, run: Path, card: Runcard | None, *, quiet: bool) -> int:
+    name = exchange_name(getattr(card, "exchange", None))
+    return run_ranks([*arguments, *(["--quiet"] if quiet else [])], num_ranks, run=run, exchange=name, quiet=quiet)
+
+
+@contextmanager
+def _as_rank(world: World, card: Runcard | None, run: Path, *, quiet: bool) -> Iterator[tuple[Rank, list[Observer]]]:
+    with take_part(world, getattr(card, "exchange", None), run) as rank, rank_display(rank, run, _errors(), quiet=quiet) as observers:
+        yield rank, observers
+
+
+def _path_of(rank: Rank, run: Path) -> Path:
+    """The directory that a rank writes into."""
+    # Until an exchange makes one fit of them, ranks are independent fits and need directories of their own.
+    return run if rank.world.rank == 0 else run.with_name(f"{run.name}.rank{rank.world.rank}")
 
 
 @as_command
@@ -184,10 +226,12 @@ def schema() -> None:
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
 
 
-def _conclude(fit: Fit, run: RunDirectory, *, quiet: bool) -> ExitCode:
-    """Report on a fit, and say how it ended."""
+def _conclude(fit: Fit, rank: Rank, run: RunDirectory, *, quiet: bool) -> ExitCode:
+    """Report on a fit, and say how it ended; the leading rank speaks for all."""
     interrupted_by = fit.summary.get("interrupted_by")
     code = code_of_fit(fit.stop_reason, interrupted_by)
+    if not rank.leads:
+        return code
     if fit.stop_reason == "interrupted":
         _errors().print(
             f"Stopped by {interrupted_by} after step {fit.num_steps}; a checkpoint is in '{run.path}'. Go on:\n"

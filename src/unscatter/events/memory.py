@@ -213,6 +213,7 @@ class InMemoryEvents(_TableSource):
         bootstrap: whether replicas see bootstrapped data; all of them do then, the first too.
         seed: what the bootstrap and :meth:`sample` depend on.
         exposure: share of the full data that is here.
+        every: first index and distance of these events among all, for the bootstrap of a shard; see :meth:`shard`.
 
     Raises:
         EventsError: a channel has no events, or some that are not finite or have negative weights.
@@ -227,17 +228,18 @@ class InMemoryEvents(_TableSource):
     """
 
     def __init__(
-        self, channels: Mapping[str, Events], *, replicas: int = 1, bootstrap: bool = False, seed: int = 0, exposure: float = 1.0
-    ) -> None:
+        self, channels: Mapping[str, Events], *, replicas: int = 1, bootstrap: bool = False, seed: int = 0, exposure: float = 1.0,
+        every: tuple[int, int] = (0, 1),
+    ) -> None:  # fmt: skip
         _check_channels({name: [events] for name, events in channels.items()})
         _check_replicas(replicas)
         self._events = dict(channels)
-        self._bootstrap, self._seed, self._exposure = bootstrap, seed, exposure
+        self._bootstrap, self._seed, self._exposure, self._every = bootstrap, seed, exposure, every
         parts, data_sets = list(channels.values()), []
         for c, (name, events) in enumerate(channels.items()):
             first_row = data_sets[-1].first_row + data_sets[-1].num_rows if data_sets else 0
             data_sets.append(DataSet(c, tuple(range(replicas)), first_row, events.num_events, (name,)))
-        weights = _bootstrap_weights(self._events, replicas, seed) if bootstrap else None
+        weights = _bootstrap_weights(self._events, replicas, seed, every) if bootstrap else None
         self._table = EventTable(parts, data_sets, tuple(channels), replicas, weights)
 
     def split(self, fractions: Sequence[float], seed: int) -> tuple[InMemoryEvents, ...]:
@@ -250,6 +252,26 @@ class InMemoryEvents(_TableSource):
                 seed=RandomStream(self._seed).integer("part", i), exposure=self._exposure * fraction,
             )
             for i, (fraction, part) in enumerate(zip(fractions, zip(*parts, strict=True), strict=True))
+        )  # fmt: skip
+
+    def shard(self, rank: int, num_ranks: int) -> InMemoryEvents:
+        """Every ``num_ranks``-th event of every channel, beginning with number ``rank``; the shards of all ranks are all events.
+
+        A sorted file gives all ranks the same kind of events, and an event has the same bootstrap weights in whichever shard it is.
+
+        Raises:
+            EventsError: a channel has fewer events than there are ranks.
+
+        Example:
+            >>> source = InMemoryEvents({"decays": Events(torch.arange(5.0)[:, None], ("time_s",))})
+            >>> source.shard(1, 2).of_channel("decays").values[:, 0]
+            tensor([1., 3.])
+        """
+        first, step = self._every
+        return InMemoryEvents(
+            {name: _every(events, rank, num_ranks, name) for name, events in self._events.items()},
+            replicas=self.num_replicas, bootstrap=self._bootstrap, seed=self._seed, exposure=self._exposure / num_ranks,
+            every=(first + step * rank, step * num_ranks),
         )  # fmt: skip
 
 
@@ -300,15 +322,34 @@ class StackedEvents(_TableSource):
             for i, fraction in enumerate(fractions)
         )  # fmt: skip
 
+    def shard(self, rank: int, num_ranks: int) -> StackedEvents:
+        """Every ``num_ranks``-th event of every data set, beginning with number ``rank``; see :meth:`InMemoryEvents.shard`.
 
-def _bootstrap_weights(channels: Mapping[str, Events], replicas: int, seed: int) -> Tensor:
+        Raises:
+            EventsError: a data set has fewer events than there are ranks.
+        """
+        return StackedEvents(
+            {name: [_every(events, rank, num_ranks, name) for events in replicas] for name, replicas in self._events.items()},
+            seed=self._seed, exposure=self._exposure / num_ranks,
+        )  # fmt: skip
+
+
+def _bootstrap_weights(channels: Mapping[str, Events], replicas: int, seed: int, every: tuple[int, int]) -> Tensor:
     """How often each replica sees each row, ``[replica, rows]`` of uint8."""
-    stream = RandomStream(seed).child("bootstrap")
+    stream, (first, step) = RandomStream(seed).child("bootstrap"), every
+    rows = {name: first + step * np.arange(events.num_events) for name, events in channels.items()}
     weights = [
-        np.concatenate([poisson_weights(stream.integer(replica, name), np.arange(events.num_events)) for name, events in channels.items()])
+        np.concatenate([poisson_weights(stream.integer(replica, name), index) for name, index in rows.items()])
         for replica in range(replicas)
     ]
     return torch.from_numpy(np.stack(weights))
+
+
+def _every(events: Events, rank: int, num_ranks: int, channel: str) -> Events:
+    if events.num_events < num_ranks:
+        raise EventsError(f"channel '{channel}' has {events.num_events} events, too few for {num_ranks} ranks: use fewer ranks.")
+    weights = None if events.weights is None else events.weights[rank::num_ranks]
+    return Events(events.values[rank::num_ranks], events.columns, weights)
 
 
 def _unstacked(channel: str, events: Sequence[Events] | Events) -> list[Events]:

@@ -72,6 +72,15 @@ class EventSource(Protocol):
 
 
 @runtime_checkable
+class ShardedSource(Protocol):
+    """A source that can be cut into parts for the ranks of a job."""
+
+    def shard(self, rank: int, num_ranks: int) -> EventSource:
+        """The part of rank ``rank``; those of all ranks are all events, each once."""
+        ...
+
+
+@runtime_checkable
 class MovableSource(Protocol):
     """A source that can keep its events on a device, so that batches are gathered there instead of being copied at every step."""
 

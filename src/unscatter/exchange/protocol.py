@@ -32,6 +32,11 @@ class Exchange(Protocol):
         """Whether this rank judges the fit and writes down its result: the first one that is still there."""
         ...
 
+    @property
+    def in_step(self) -> bool:
+        """Whether all ranks make the same steps, so that they have to be resumed from checkpoints of the same one."""
+        ...
+
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Begin a fit, or another round of it: the constants and first weights of the leading rank, on all ranks.
 
@@ -46,6 +51,13 @@ class Exchange(Protocol):
 
     def after_step(self, weights: Tensor) -> Tensor:
         """Combine the flat weights ``[replica, parameters]`` with those of other ranks."""
+        ...
+
+    def round_over(self) -> bool:
+        """Whether the others have finished this round and wait for this rank to come to :meth:`total` as it is.
+
+        Never with a synchronous exchange, where all ranks finish a round together.
+        """
         ...
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -94,6 +106,11 @@ class NoExchange:
         """Always."""
         return True
 
+    @property
+    def in_step(self) -> bool:
+        """With itself."""
+        return True
+
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of this rank."""
         return dict(tensors)
@@ -105,6 +122,10 @@ class NoExchange:
     def after_step(self, weights: Tensor) -> Tensor:
         """Return the weights of this rank."""
         return weights
+
+    def round_over(self) -> bool:
+        """Never: there are no others."""
+        return False
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of this rank."""

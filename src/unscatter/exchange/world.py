@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unscatter.errors import ExchangeError
+from unscatter.exchange.environment import recognise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +47,23 @@ class World:
             raise ExchangeError(f"rank {self.rank} of {self.size} is impossible: ranks are counted from 0 to the number of ranks less one.")
         if not (self.local_size >= 1 and 0 <= self.local_rank < self.local_size):
             raise ExchangeError(f"local rank {self.local_rank} of {self.local_size} on this node is impossible.")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> World:
+        """The world as the launcher of this process describes it; of one rank without a launcher.
+
+        Launchers and their variables are listed in :mod:`unscatter.exchange.environment`.
+
+        Args:
+            environ: the variables of this process.
+
+        Raises:
+            ExchangeError: variables contradict one another, or some are missing; the message names them and says what to set.
+
+        Example:
+            >>> world = World.from_environment({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"})
+            >>> world.rank, world.size, world.launcher
+            (1, 2, 'torchrun')
+        """
+        facts = recognise(environ)
+        return cls() if facts is None else cls(**facts)

@@ -66,6 +66,14 @@ class Method(Protocol[StateT]):
         """Go one step on; the state that was passed in stays valid."""
         ...
 
+    def join(self, state: StateT) -> StateT:
+        """The state at the end of a round with what all ranks have found, for judging; every rank has to call this."""
+        ...
+
+    def leave_round(self, state: StateT, last_step: int) -> StateT:
+        """The state at the end of a round whose last steps are left out, because the other ranks have done theirs."""
+        ...
+
     def current(self, state: StateT) -> Tensor:
         """Parameters that the generator proposes at this step, mean over its noise, ``[replica, size]``."""
         ...

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from unscatter.errors import CheckpointError, RunError
@@ -32,7 +33,7 @@ class RunDirectory:
     ``resolved.yaml``     the runcard with every default filled in
     ``provenance.json``   one entry per start and resume: versions, seeds, git, machine, command
     ``metrics.jsonl``     metrics as they come, one record per line
-    ``checkpoints/``      the last checkpoints
+    ``checkpoints/``      the last checkpoints; those of other ranks than the first in ``rank1/``, ...
     ``result/``           tables of the result, each as Parquet and JSON
     ``report.html``       the report
     ``figures/``          its figures, each as PDF, PNG and SVG
@@ -177,7 +178,7 @@ class RunDirectory:
 
     def _remove_leftovers(self) -> None:
         """Remove what writers that were killed left unfinished."""
-        for directory in (self.path, self.checkpoints, self.result):
+        for directory in (self.path, self.checkpoints, *self.checkpoints.glob("rank*"), self.result):
             for leftover in directory.glob(f".*{TEMPORARY_SUFFIX}"):
                 leftover.unlink(missing_ok=True)
 
@@ -253,22 +254,29 @@ class RunDirectory:
         write_text(self.report, html)
         return self.report
 
-    def checkpoint_files(self) -> list[Path]:
-        """The checkpoints, the oldest first."""
-        return sorted(self.checkpoints.glob("step-*.safetensors"), key=_step_of)
+    def checkpoints_of(self, rank: int) -> Path:
+        """Directory of the checkpoints of one rank."""
+        return self.checkpoints if rank == 0 else self.checkpoints / f"rank{rank}"
 
-    def save_checkpoint(self, step: int, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], *, keep: int = 2) -> Path:
-        """Write a checkpoint, then remove all but the last ``keep``.
+    def checkpoint_files(self, rank: int = 0) -> list[Path]:
+        """The checkpoints of a rank, the oldest first."""
+        return sorted(self.checkpoints_of(rank).glob("step-*.safetensors"), key=_step_of)
+
+    def save_checkpoint(
+        self, step: int, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], *, keep: int = 2, rank: int = 0
+    ) -> Path:
+        """Write a checkpoint of a rank, then remove all but its last ``keep``.
 
         Checkpoints of later steps go too: they belong to a course that was given up when the run was resumed from an earlier one.
 
         Raises:
             RunError: the disk is full; the earlier checkpoints are intact.
         """
-        path = self.checkpoints / f"step-{step:09d}.safetensors"
+        path = self.checkpoints_of(rank) / f"step-{step:09d}.safetensors"
+        path.parent.mkdir(exist_ok=True)
         write_checkpoint(path, step, tensors, scalars)
-        later = [file for file in self.checkpoint_files() if _step_of(file) > step]
-        earlier = [file for file in self.checkpoint_files() if _step_of(file) <= step]
+        later = [file for file in self.checkpoint_files(rank) if _step_of(file) > step]
+        earlier = [file for file in self.checkpoint_files(rank) if _step_of(file) <= step]
         for file in later + earlier[: -max(keep, 1)]:
             file.unlink(missing_ok=True)
         return path
@@ -289,6 +297,31 @@ class RunDirectory:
             return read_checkpoint(path)
         except CheckpointError as error:
             raise CheckpointError(f"{error}\n{self._way_on(path)}") from error
+
+    def load_rank_checkpoint(self, first: Checkpoint, rank: int, *, in_step: bool) -> Checkpoint:
+        """The checkpoint that a rank goes on from, where the first rank would go on from ``first``.
+
+        Ranks that make their steps together go back to the last step of which all of them have one.  Where the number of ranks has
+        changed, those that are new go on from what another one had.
+
+        Args:
+            first: of the first rank.
+            rank: which.
+            in_step: whether all ranks have to be at the same step.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        num_ranks = int(first.tensors.get("num_ranks", torch.tensor(1)))
+        files = {r: {_step_of(file): file for file in self.checkpoint_files(r)} for r in range(num_ranks)}
+        saved = [r for r in files if files[r]]
+        if not saved:
+            return first
+        steps = files[rank if rank in saved else saved[rank % len(saved)]]
+        if not in_step:
+            return read_checkpoint(steps.get(first.step, steps[max(steps)]))
+        common = [step for step in steps if step <= first.step and all(step in files[r] for r in saved)]
+        return read_checkpoint(steps[max(common)]) if common else first
 
     def _checkpoint_path(self, file: Path) -> Path:
         inside = self.checkpoints / file

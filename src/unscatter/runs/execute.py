@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,11 +18,15 @@ from torch import Tensor
 from unscatter.arrays import Events
 from unscatter.errors import RunError
 from unscatter.events import EventSource
+from unscatter.exchange import Exchange, NoExchange
 from unscatter.methods import Method
 from unscatter.pipeline import Problem
 from unscatter.runs.directory import RunDirectory
 from unscatter.runs.provenance import collect_provenance
 from unscatter.solve import Fit, Observer, Observers, SolveSettings, solve
+
+#: Seconds that other ranks wait for the directory that the first one makes.
+_DIRECTORY_S = 60.0
 
 
 def execute(
@@ -35,6 +40,7 @@ def execute(
     resolved_text: str | None = None,
     facts: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
+    exchange: Exchange | None = None,
 ) -> Fit:
     """Fit, and keep everything in a new run directory.
 
@@ -51,6 +57,8 @@ def execute(
         resolved_text: the runcard with every default filled in.
         facts: more facts for the provenance.
         observers: told what happens, after the run directory.
+        exchange: how the ranks of a job share the generator; the first one makes the directory, each leaves checkpoints of its own,
+            and the one that leads at the end writes the result.
 
     Returns:
         The fit.  One that was interrupted has the signal's name in ``summary["interrupted_by"]`` and leaves no result, but a checkpoint.
@@ -68,11 +76,15 @@ def execute(
         5
     """
     settings = SolveSettings() if settings is None else settings
-    check_free(path)
+    exchange = NoExchange() if exchange is None else exchange
+    if exchange.rank == 0:
+        check_free(path)
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
 
         def begin() -> RunDirectory:
+            if exchange.rank > 0:
+                return _made_by_first(path)
             run = RunDirectory.create(path)
             stack.enter_context(run.lock())
             if runcard_text is not None:
@@ -80,9 +92,9 @@ def execute(
             run.add_provenance(collect_provenance({"seed": settings.seed}, **(facts or {})))
             return run
 
-        keeper = RunObserver(begin, signals)
-        fit = solve(problem, events, method=method, settings=settings, observer=Observers((keeper, *observers)))
-        return _write_result(keeper.run, fit, signals)
+        keeper = RunObserver(begin, signals, exchange.rank)
+        fit = solve(problem, events, method=method, settings=settings, observer=Observers((keeper, *observers)), exchange=exchange)
+        return _write_result(keeper.run, fit, signals, exchange)
 
 
 def resume(
@@ -95,8 +107,12 @@ def resume(
     checkpoint: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
+    exchange: Exchange | None = None,
 ) -> Fit:
     """Go on with a run from its newest checkpoint; the result equals that of an uninterrupted run bit for bit.
+
+    With several ranks that holds for synchronous exchanges and the same number of ranks; with another number the fit goes on as well as
+    it can, from the checkpoints of the ranks that there were.
 
     Args:
         path: the run directory.
@@ -107,29 +123,42 @@ def resume(
         checkpoint: another checkpoint than the newest; a path, or a name inside ``checkpoints/``.
         facts: more facts for the provenance.
         observers: told what happens, after the run directory.
+        exchange: how the ranks of a job share the generator.
 
     Raises:
         RunError: the run has finished, is missing, or is being written by another process.
         CheckpointError: the checkpoint is missing, damaged, of another version or of other settings.
     """
     settings = SolveSettings() if settings is None else settings
+    exchange = NoExchange() if exchange is None else exchange
     run = open_unfinished(path)
     with ExitStack() as stack:
-        stack.enter_context(run.lock())
+        if exchange.rank == 0:
+            stack.enter_context(run.lock())
         signals = stack.enter_context(StopSignals())
-        found = run.load_checkpoint(checkpoint)
+        found = run.load_rank_checkpoint(run.load_checkpoint(checkpoint), exchange.rank, in_step=exchange.in_step)
 
         def begin() -> RunDirectory:
+            if exchange.rank > 0:
+                return run
             run.truncate_metrics(found.step)
             run.add_provenance(collect_provenance({"seed": settings.seed}, resumed_from=found.step, **(facts or {})))
             return run
 
-        keeper = RunObserver(begin, signals)
+        keeper = RunObserver(begin, signals, exchange.rank)
         fit = solve(
-            problem, events, method=method, settings=settings, observer=Observers((keeper, *observers)),
+            problem, events, method=method, settings=settings, observer=Observers((keeper, *observers)), exchange=exchange,
             resume_from=found.tensors, seconds_before=float(found.scalars.get("seconds", 0.0)),
         )  # fmt: skip
-        return _write_result(keeper.run, fit, signals)
+        return _write_result(keeper.run, fit, signals, exchange)
+
+
+def _made_by_first(path: str | Path) -> RunDirectory:
+    """The directory that the first rank makes; a shared file system may take a moment to show it."""
+    end = time.monotonic() + _DIRECTORY_S
+    while not (Path(path) / "run.json").is_file() and time.monotonic() < end:
+        time.sleep(0.05)
+    return RunDirectory.open(path)
 
 
 def check_free(path: str | Path) -> None:
@@ -202,10 +231,12 @@ class RunObserver:
     Args:
         begin: makes or opens the directory, called when there is something to write for the first time.
         signals: asks the loop to stop.
+        rank: of this process; metrics are written by the first one only.
     """
 
     begin: Callable[[], RunDirectory]
     signals: StopSignals
+    rank: int = 0
 
     @cached_property
     def run(self) -> RunDirectory:
@@ -218,21 +249,32 @@ class RunObserver:
 
     def progressed(self, record: Mapping[str, Any]) -> None:
         """Append to the metrics."""
-        self.run.append_metrics(record)
+        if self.rank == 0:
+            self.run.append_metrics(record)
 
     def checkpoint(self, step: int, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
-        self.run.save_checkpoint(step, tensors, scalars)
+        self.run.save_checkpoint(step, tensors, scalars, rank=self.rank)
 
     def stop_requested(self) -> bool:
         """Whether a signal has come."""
         return self.signals.received is not None
 
 
-def _write_result(run: RunDirectory, fit: Fit, signals: StopSignals) -> Fit:
+def _write_result(run: RunDirectory, fit: Fit, signals: StopSignals, exchange: Exchange) -> Fit:
     """Write the tables, the summary last: it marks a run as finished."""
+    name = signals.received.name if signals.received else None
+    if not exchange.leads:
+        return replace(fit, summary=fit.summary | ({"interrupted_by": name} if fit.stop_reason == "interrupted" else {}))
+    with ExitStack() as stack:
+        if exchange.rank > 0:
+            # The first rank, which held the lock, is gone.
+            stack.enter_context(run.lock())
+        return _write_as_leader(run, fit, name)
+
+
+def _write_as_leader(run: RunDirectory, fit: Fit, name: str | None) -> Fit:
     if fit.stop_reason == "interrupted":
-        name = signals.received.name if signals.received else None
         # A run that was killed while it wrote its result may have left parts of it.
         for part in run.result.iterdir():
             part.unlink()

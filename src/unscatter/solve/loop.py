@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor
 from unscatter.arrays import Events, RandomStream
 from unscatter.diagnostics import MIN_EVENTS
 from unscatter.errors import DivergenceError, EventsError, SettingsError, UnscatterError
-from unscatter.events import EventSource, InMemoryEvents, StackedEvents, check_inside
-from unscatter.exchange import Exchange
+from unscatter.events import EventSource, InMemoryEvents, ShardedSource, StackedEvents, check_inside
+from unscatter.exchange import Exchange, NoExchange
 from unscatter.methods import Gan, Method
 from unscatter.pipeline import Problem
 from unscatter.pipeline.check import check_gradients
@@ -71,22 +72,30 @@ def solve(
     device = _device(settings)
     method = Gan() if method is None else method
     check_fit(problem, events, method, settings.replicas, device)
-    job = _prepare(problem, events, method, settings, Observers(() if observer is None else (observer,)))
+    exchange = NoExchange() if exchange is None else exchange
+    job = _prepare(problem, events, method, settings, Observers(() if observer is None else (observer,)), exchange)
     clock = _Clock(seconds_before)
     if resume_from is None:
         check_gradients(problem)
         check_outlook(problem)
         job = _with_pilot(job, device)
     rng = RandomStream(settings.seed)
-    state = job.method.init(job.problem, job.training, rng, num_steps=settings.steps, exchange=exchange, device=device)
+    state = job.method.init(job.problem, job.shard, rng, num_steps=settings.steps, exchange=exchange, device=device)
     if resume_from is not None:
         state = job.method.restore(state, resume_from)
     # A checkpoint of the end of a round is resumed by judging it, as the uninterrupted run does.
-    verdict = _judged(job, state) if state.step > 0 and state.step % settings.steps == 0 else None
-    while verdict is None or verdict.stop_reason is None:
-        state, interrupted = _round(job, state, clock)
-        verdict = Verdict(stop_reason="interrupted") if interrupted else _judged(job, state)
-    return conclude(job.problem, job.method, state, job.training, verdict, clock.seconds)
+    at_end = state.step > 0 and state.step % settings.steps == 0
+    while True:
+        interrupted = False
+        if not at_end:
+            state, interrupted = _round(job, state, clock)
+        if interrupted:
+            return _concluded(job, state, Verdict(stop_reason="interrupted"), clock)
+        joined = job.method.join(state)
+        verdict = _judged(job, joined)
+        if verdict.stop_reason is not None:
+            return _concluded(job, joined, verdict, clock)
+        at_end = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +106,19 @@ class _Job:
     held_out: EventSource | None
     settings: SolveSettings
     observer: Observers
+    exchange: Exchange
+
+    @cached_property
+    def shard(self) -> EventSource:
+        """The training events of this rank; all of them where it is the only one."""
+        if self.exchange.num_ranks == 1:
+            return self.training
+        if not isinstance(self.training, ShardedSource):
+            raise SettingsError(
+                f"this source of events cannot be cut into shards for {self.exchange.num_ranks} ranks: give it a method "
+                "shard(rank, num_ranks), or pass the events themselves."
+            )
+        return self.training.shard(self.exchange.rank, self.exchange.num_ranks)
 
     @property
     def last_step(self) -> int:
@@ -126,11 +148,13 @@ def _with_pilot(job: _Job, device: torch.device) -> _Job:
 
     def report(done: int, steps: int) -> None:
         job.observer.piloted(done, steps)
-        if job.observer.stop_requested():
+        if _stop_agreed(job):
             raise KeyboardInterrupt
 
     rng = RandomStream(settings.seed)
-    problem = piloted(job.problem, job.training, job.method, num_steps=settings.pilot_steps, rng=rng, device=device, report=report)
+    problem = piloted(
+        job.problem, job.training, job.method, num_steps=settings.pilot_steps, rng=rng, device=device, report=report, exchange=job.exchange
+    )
     return replace(job, problem=problem)
 
 
@@ -144,8 +168,10 @@ def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
         due = state.step % settings.log_every == 0 or state.step == end
         if due:
             _check_finite(job.method, state)
-            job.observer.progressed(_record(job.method, state, metrics, clock.seconds))
-        stop = job.observer.stop_requested()
+            job.observer.progressed(_record(job, state, metrics, clock.seconds))
+        if state.step < end and job.exchange.round_over():
+            state = job.method.leave_round(state, end)
+        stop = _stop_agreed(job)
         if stop or state.step % settings.checkpoint_every == 0 or state.step == end:
             job.observer.checkpoint(state.step, job.method.tensors(state), {"seconds": clock.seconds})
         if stop:
@@ -156,25 +182,47 @@ def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
 def _step_or_save(job: _Job, state: Any, clock: _Clock) -> tuple[Any, Mapping[str, Tensor]]:
     """A step; if it raises, the state before it is kept as a checkpoint."""
     try:
-        return job.method.step(state, job.training)
+        return job.method.step(state, job.shard)
     except UnscatterError:
         if state.step > 0:
             job.observer.checkpoint(state.step, job.method.tensors(state), {"seconds": clock.seconds})
         raise
 
 
+def _stop_agreed(job: _Job) -> bool:
+    """Whether to stop after this step; with several ranks all of them do."""
+    if job.observer.stop_requested():
+        job.exchange.request_stop()
+    return job.exchange.stop_agreed()
+
+
 def _judged(job: _Job, state: Any) -> Verdict:
+    """The verdict of the rank that leads, on all ranks."""
+    if not job.exchange.leads:
+        return Verdict(job.exchange.agree("") or None)
     rates = job.method.uses_rates(state)
     diagnosis = Diagnosis(job.problem, job.method.result(state), job.training, job.held_out, job.settings, rates)
-    return judge(diagnosis, last=state.step >= job.last_step)
+    verdict = judge(diagnosis, last=state.step >= job.last_step)
+    job.exchange.agree(verdict.stop_reason or "")
+    return verdict
+
+
+def _concluded(job: _Job, state: Any, verdict: Verdict, clock: _Clock) -> Fit:
+    fit = conclude(job.problem, job.method, state, job.training, verdict, clock.seconds)
+    return replace(fit, summary=fit.summary | {"num_ranks": job.exchange.num_ranks, "exchange": job.exchange.statistics()})
 
 
 def _prepare(
-    problem: Problem, events: Mapping[str, Events] | EventSource, method: Method[Any], settings: SolveSettings, observer: Observers
+    problem: Problem,
+    events: Mapping[str, Events] | EventSource,
+    method: Method[Any],
+    settings: SolveSettings,
+    observer: Observers,
+    exchange: Exchange,
 ) -> _Job:
     source = as_source(problem, events, settings)
     if settings.held_out == 0:
-        return _Job(problem, method, source, None, settings, observer)
+        return _Job(problem, method, source, None, settings, observer, exchange)
     if not isinstance(source, InMemoryEvents | StackedEvents):
         raise SettingsError("this source of events cannot be split: set held_out to 0, or pass the events themselves.")
     try:
@@ -183,7 +231,7 @@ def _prepare(
         raise EventsError(f"held_out = {settings.held_out:g}: {error.args[0]} To split none off: held_out=0.") from error
     if settings.diagnose:
         _check_enough(held_out, settings)
-    return _Job(problem, method, training, held_out, settings, observer)
+    return _Job(problem, method, training, held_out, settings, observer, exchange)
 
 
 def _check_enough(held_out: EventSource, settings: SolveSettings) -> None:
@@ -232,8 +280,9 @@ def _device(settings: SolveSettings) -> torch.device:
     return torch.device(settings.device)
 
 
-def _record(method: Method[Any], state: Any, metrics: Mapping[str, Tensor], seconds: float) -> dict[str, Any]:
-    """One line of the metrics: means over the replicas."""
+def _record(job: _Job, state: Any, metrics: Mapping[str, Tensor], seconds: float) -> dict[str, Any]:
+    """One line of the metrics: means over the replicas, and what the exchange has counted so far."""
+    method, counted = job.method, job.exchange.statistics()
     estimate = method.result(state)
     latest = method.current(state).double().mean(0).tolist()
     averaged = estimate.parameters.double().mean(0).tolist()
@@ -242,6 +291,7 @@ def _record(method: Method[Any], state: Any, metrics: Mapping[str, Tensor], seco
         "seconds": seconds,
         **{name: float(value.double().mean()) for name, value in metrics.items()},
         "skipped": int(method.skipped(state).sum()),
+        **({"exchange": counted} if counted else {}),
         "parameters": dict(zip(estimate.names, latest, strict=True)),
         "averaged": dict(zip(estimate.names, averaged, strict=True)),
     }

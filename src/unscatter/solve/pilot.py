@@ -10,6 +10,7 @@ import torch
 
 from unscatter.arrays import RandomStream
 from unscatter.events import EventSource, InMemoryEvents
+from unscatter.exchange import Exchange, NoExchange
 from unscatter.methods import Method
 from unscatter.pipeline import Problem
 
@@ -35,6 +36,7 @@ def piloted(
     rng: RandomStream,
     device: torch.device,
     report: Callable[[int, int], None],
+    exchange: Exchange | None = None,
 ) -> Problem:
     """The problem with a start that fits the events as they were measured; its prior stays where it was.
 
@@ -48,16 +50,21 @@ def piloted(
         rng: random numbers of the pilot.
         device: where to fit.
         report: told the steps done and the steps to do after each; may raise to stop.
+        exchange: how ranks share the pilot; each sees its shard of the events.
     """
+    exchange = NoExchange() if exchange is None else exchange
     measured = InMemoryEvents({channel: events.of_channel(channel) for channel in problem.channels}, exposure=events.exposure)
-    steps, done = -(-num_steps // _PASSES), 0
+    shard = measured if exchange.num_ranks == 1 else measured.shard(exchange.rank, exchange.num_ranks)
+    steps = -(-num_steps // _PASSES)
     centre = tuple(problem.space.to_parameters(problem.prior_latent).tolist())
     for index in range(_PASSES):
-        state = method.init(problem, measured, rng.child(f"pilot/{index}"), num_steps=steps, device=device)
-        for _ in range(steps):
-            state, _ = method.step(state, measured)
-            done += 1
-            report(done, _PASSES * steps)
-        found = method.result(state).parameters[0].double().cpu()
+        state = method.init(problem, shard, rng.child(f"pilot/{index}"), num_steps=steps, exchange=exchange, device=device)
+        for step in range(steps):
+            state, _ = method.step(state, shard)
+            report(index * steps + step + 1, _PASSES * steps)
+            if exchange.round_over():
+                state = method.leave_round(state, steps)
+                break
+        found = method.result(method.join(state)).parameters[0].double().cpu()
         problem = replace(problem, start=tuple(found.tolist()), prior_centre=centre)
     return problem

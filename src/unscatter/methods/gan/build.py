@@ -45,6 +45,10 @@ def build_static(
     """
     _check_events(problem, events)
     device = torch.device(device)
+    exchange = NoExchange() if exchange is None else exchange
+    if exchange.num_ranks > 1:
+        # What ranks must have alike they get from the first one.
+        rng = rng.child("rank", exchange.rank)
     use_rates = wants_rates(problem, settings)
     replicas, channels = events.num_replicas, len(problem.channels)
     features = Features.fit(events.sample(_FEATURE_EVENTS).select(problem.observables), settings.discriminator.logarithms)
@@ -56,7 +60,7 @@ def build_static(
         activation=settings.discriminator.activation,
         generator=rng.generator("discriminator"),
     )
-    starts = replica_starts(problem, events, settings, rng, use_rates)
+    starts = replica_starts(problem, events, settings, rng, use_rates, num_ranks=exchange.num_ranks)
     generator = _build_generator(problem, starts, settings, rng)
     if isinstance(events, MovableSource):
         events.move_to(device)
@@ -71,7 +75,7 @@ def build_static(
         prior_centres=None if starts.prior_centres is None else starts.prior_centres.to(device),
         rng=rng,
         num_steps=num_steps,
-        exchange=NoExchange() if exchange is None else exchange,
+        exchange=exchange,
         device=device,
     )
 
@@ -138,7 +142,9 @@ class Starts:
     curvature: Tensor | None
 
 
-def replica_starts(problem: Problem, events: EventSource, settings: GanSettings, rng: RandomStream, use_rates: bool) -> Starts:
+def replica_starts(
+    problem: Problem, events: EventSource, settings: GanSettings, rng: RandomStream, use_rates: bool, *, num_ranks: int = 1
+) -> Starts:
     r"""Starting points and prior centres of the replicas.
 
     A single fit has the centre of the prior.  The replicas of an ensemble have draws :math:`\ell_r` of it, and start where a Gaussian
@@ -147,6 +153,7 @@ def replica_starts(problem: Problem, events: EventSource, settings: GanSettings,
     .. math:: \ell_0 + C\,\frac{\ell_r - \bar\ell}{\sigma^2}, \qquad C = \left(N F_\ell + \sigma^{-2}\right)^{-1}:
 
     what the events do not determine varies from replica to replica as much as the prior allows, and the rest is left to the events.
+    With several ranks N counts the events of all, of which each has its shard.
     """
     replicas, width = events.num_replicas, problem.prior_width
     start = problem.start_latent
@@ -161,7 +168,7 @@ def replica_starts(problem: Problem, events: EventSource, settings: GanSettings,
         return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), curvature)
     shifts = width * torch.randn(latent.shape, generator=rng.generator("prior"), dtype=torch.float64)
     assert curvature is not None
-    total = float(events.counts.double().mean()) * curvature + torch.eye(len(start), dtype=torch.float64) / width**2
+    total = num_ranks * float(events.counts.double().mean()) * curvature + torch.eye(len(start), dtype=torch.float64) / width**2
     return Starts((start + torch.linalg.solve(total, shifts.T).T / width**2).float(), (centre + shifts).float(), curvature)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -51,8 +52,10 @@ class Gan:
         exchange: Exchange | None = None,
         device: torch.device | str = "cpu",
     ) -> GanState:
-        """Build networks, feature transform and optimiser moments."""
-        return GanState.start(build_static(problem, events, self.settings, rng, num_steps=num_steps, exchange=exchange, device=device))
+        """Build networks, feature transform and optimiser moments; the generator is that of the first rank."""
+        static = build_static(problem, events, self.settings, rng, num_steps=num_steps, exchange=exchange, device=device)
+        state = GanState.start(static)
+        return state if static.exchange.num_ranks == 1 else state.with_shared(static.exchange.start(state.shared()))
 
     def step(self, state: GanState, events: EventSource) -> tuple[GanState, Metrics]:
         """Draw, tell apart, bring together, average."""
@@ -63,6 +66,18 @@ class Gan:
         skipped = state.skipped + torch.stack([generator_skips, discriminator_skips])
         new = replace(state, step=state.step + 1, generator=generator, discriminator=discriminator, skipped=skipped)
         return steps.average(new, settings), told_apart | brought_together
+
+    def join(self, state: GanState) -> GanState:
+        """The state with the mean of all ranks' averaged generators, for judging; every rank has to call this at the end of a round."""
+        exchange = state.static.exchange
+        return state if exchange.num_ranks == 1 else state.with_sums(exchange.total(state.sums()))
+
+    def leave_round(self, state: GanState, last_step: int) -> GanState:
+        """The state at the end of a round whose last steps this rank leaves out, because the others are done."""
+        if (state.step - 1) % state.static.num_steps < math.floor(self.settings.tail_start * state.static.num_steps):
+            # What the tail holds is that of the round before.
+            state = replace(state, tail=torch.zeros_like(state.tail), tail_counts=torch.zeros_like(state.tail_counts))
+        return replace(state, step=last_step)
 
     def current(self, state: GanState) -> Tensor:
         """Parameters that the last iterate of the generator proposes, mean over its noise, ``[replica, size]``."""

@@ -119,11 +119,34 @@ class GanState:
             static, 0, Player.start(generator), Player.start(discriminator), generator, tail, torch.zeros(2, dtype=torch.long), skipped
         )
 
+    def shared(self) -> dict[str, Tensor]:
+        """What all ranks must have alike: the generator's weights, and the constants that give them their meaning."""
+        constants = {name: tensor for name, tensor in self.static.constants().items() if name != "observed_counts"}
+        return constants | {"generator.weights": self.generator.weights}
+
+    def with_shared(self, tensors: Mapping[str, Tensor]) -> GanState:
+        """This state, before its first step, with what all ranks must have alike."""
+        weights = tensors["generator.weights"]
+        return replace(self, static=self.static.with_constants(tensors), generator=Player.start(weights), ema=weights)
+
+    def sums(self) -> dict[str, Tensor]:
+        """What is summed over the ranks at the end of a round."""
+        averages = {"ema": self.ema, "weights": self.generator.weights, "tail": self.tail, "tail_counts": self.tail_counts}
+        return averages | {"ranks": torch.ones(1, device=self.static.device)}
+
+    def with_sums(self, sums: Mapping[str, Tensor]) -> GanState:
+        """This state with the mean generator of all ranks."""
+        ranks = sums["ranks"]
+        generator = self.generator._replace(weights=sums["weights"] / ranks)
+        return replace(self, generator=generator, ema=sums["ema"] / ranks, tail=sums["tail"], tail_counts=sums["tail_counts"])
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, and the constants that give the weights their meaning, by name."""
         changing = {name: getattr(self, name) for name in _AVERAGES}
         players = _player_tensors("generator", self.generator) | _player_tensors("discriminator", self.discriminator)
-        return {"step": torch.tensor(self.step)} | players | changing | self.static.constants()
+        ranks = self.static.exchange.num_ranks
+        counts = {"step": torch.tensor(self.step)} | ({"num_ranks": torch.tensor(ranks)} if ranks > 1 else {})
+        return counts | players | changing | self.static.constants()
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> GanState:
         """This state with the tensors of a checkpoint.
@@ -133,9 +156,13 @@ class GanState:
                 or the checkpoint was made from other numbers of events.
         """
         own = self.tensors()
+        num_ranks = own.pop("num_ranks", torch.tensor(1))
         for name, tensor in own.items():
             _check_tensor(name, tensor, tensors)
         given = {name: tensors[name].to(tensor) for name, tensor in own.items()}
+        if not torch.equal(num_ranks, tensors.get("num_ranks", torch.tensor(1)).to(num_ranks)):
+            # Another number of ranks cuts the same events into other shards.
+            given["observed_counts"] = own["observed_counts"]
         if not torch.equal(given["observed_counts"], own["observed_counts"]):
             raise CheckpointError(
                 f"the checkpoint was made from {given['observed_counts'].tolist()} events per replica and channel, "

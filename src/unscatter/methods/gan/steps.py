@@ -130,7 +130,8 @@ def prior_loss(static: GanStatic, latent: Tensor) -> Tensor:
     width, centres = static.problem.prior_width, static.prior_centres
     if width is None or centres is None:
         return latent.new_zeros(len(latent))
-    return ((latent.mean(1) - centres) / width).square().sum(-1) / (2 * static.observed_counts.mean(-1))
+    events_of_all_ranks = static.exchange.num_ranks * static.observed_counts.mean(-1)
+    return ((latent.mean(1) - centres) / width).square().sum(-1) / (2 * events_of_all_ranks)
 
 
 def normal_noise(static: GanStatic, batch: int, random: torch.Generator) -> Tensor:

@@ -1,0 +1,295 @@
+"""The asynchronous ring all-reduce: publish, merge whatever has come, go on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unscatter.errors import PeerLostError
+from unscatter.exchange.board import Board
+from unscatter.exchange.buffers import checksum, merged, sums_agree
+from unscatter.exchange.groups import Ring, ring_distances
+from unscatter.exchange.push_sum import PushSum
+from unscatter.exchange.transports import Header, Message, Transport
+
+#: Seconds between two looks at the mailboxes of a rank that must not go on alone.
+_WAIT_S = 0.001
+#: Seconds between two looks at the board of a rank whose neighbours have finished.
+_BOARD_S = 0.2
+
+
+@dataclass
+class RingCounts:
+    """What has happened so far; all of it goes to the metrics."""
+
+    steps: int = 0
+    published: int = 0
+    merged: int = 0
+    refused: int = 0
+    """Messages that were torn, damaged or not finite."""
+    withheld: int = 0
+    """Steps after which the weights were not finite and therefore were not published."""
+    waited_s: float = 0.0
+    staleness_sum: float = 0.0
+    staleness_max: int = 0
+    lost: int = 0
+    """Ranks that went silent; one that comes back and goes again counts twice."""
+
+    def met(self, lag: int) -> None:
+        """Record by how many steps a merged opinion was behind."""
+        self.merged += 1
+        self.staleness_sum += max(lag, 0)
+        self.staleness_max = max(self.staleness_max, lag)
+
+
+@dataclass(eq=False)
+class AsyncRing:
+    """Averages weights round the ring without waiting for anybody; see ``docs/exchange.md``.
+
+    After every step a rank merges what its left neighbours at the distances 1, 2, 4, ... have sent, and sends its weights with half of its
+    mass to one of its right neighbours, the distances in rotation.  Gradients are not exchanged: what they did to the weights is.
+
+    Args:
+        transport: mailboxes; closed with the exchange.
+        board: where ranks meet at the start and at the end of a round; None for none, in tests of the ring alone.
+        distances: of the ring, one per lane; 1, 2, 4, ... when None.
+        max_staleness: steps after which a rank that has heard nothing new waits for news, and beyond which older opinions count less;
+            None for neither.
+        timeout_s: how long such a rank waits before it gives up.
+        first_transfer: see :class:`~unscatter.exchange.push_sum.PushSum`.
+    """
+
+    transport: Transport
+    board: Board | None = None
+    distances: tuple[int, ...] | None = None
+    max_staleness: int | None = 32
+    timeout_s: float = 60.0
+    first_transfer: int = 1
+    counts: RingCounts = field(default_factory=RingCounts)
+    _state: PushSum = field(init=False)
+    _gone: frozenset[int] = field(default=frozenset(), init=False)
+    _ring: Ring = field(init=False)
+    _last_news: int = field(default=0, init=False)
+    _looked_at_board: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._state = PushSum(self.first_transfer, self.max_staleness)
+        self._ring = Ring(tuple(range(self.transport.num_ranks)))
+
+    @property
+    def rank(self) -> int:
+        """Number of this rank."""
+        return self.transport.rank
+
+    @property
+    def num_ranks(self) -> int:
+        """Number of ranks, those that were lost included."""
+        return self.transport.num_ranks
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first rank that is still there."""
+        return all(self._is_dead(rank) for rank in range(self.rank))
+
+    @property
+    def in_step(self) -> bool:
+        """No: every rank goes at its own pace."""
+        return False
+
+    @property
+    def mass(self) -> float:
+        """Push-sum mass of this rank and of its transfers that nobody has confirmed."""
+        return self._state.total_mass
+
+    def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of the first rank, on all ranks."""
+        return dict(tensors) if self.board is None else self.board.share(tensors, is_lost=self._is_dead)
+
+    def before_step(self, gradient: Tensor) -> Tensor:
+        """Return the gradient of this rank."""
+        return gradient
+
+    def after_step(self, weights: Tensor) -> Tensor:
+        """Merge what has come, publish the result, and wait only where nothing has come for too long.
+
+        Raises:
+            PeerLostError: no neighbour that seems alive has sent anything within the time-out.
+        """
+        weights = self.mix(weights)
+        if self.isolated:
+            weights = self._wait(weights)
+        return weights
+
+    def mix(self, weights: Tensor) -> Tensor:
+        """One exchange, without any wait.
+
+        Args:
+            weights: after a step of this rank.
+
+        Returns:
+            Averaged weights, a new tensor where something was merged.
+        """
+        self.counts.steps += 1
+        self._state.clock += 1
+        self.transport.beat(self.counts.steps)
+        self._look_round()
+        flat = weights.detach().reshape(-1)
+        flat, total = self._merge_all(flat)
+        self._publish(flat, total)
+        return flat.reshape(weights.shape)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether nothing new has come for ``max_staleness`` steps from neighbours that seem alive."""
+        if self.max_staleness is None or len(self._ring.members) == 1:
+            return False
+        return self.counts.steps - self._last_news >= self.max_staleness
+
+    def _wait(self, weights: Tensor) -> Tensor:
+        begin, flat = time.monotonic(), weights.reshape(-1)
+        while self.isolated and not self.round_over():
+            if time.monotonic() - begin > self.timeout_s:
+                raise PeerLostError(self._silence())
+            time.sleep(_WAIT_S)
+            self._look_round()
+            flat, total = self._merge_all(flat)
+            self._publish(flat, total)
+        self.counts.waited_s += time.monotonic() - begin
+        return flat.reshape(weights.shape)
+
+    def _silence(self) -> str:
+        sources = sorted({self._ring.left(self.rank, distance) for distance in self._lanes().values()})
+        seen = ", ".join(f"rank {source} (last at step {self.transport.health(source).step})" for source in sources)
+        return (
+            f"rank {self.rank} of {self.num_ranks} has heard nothing new for {self.timeout_s:g} s at step {self.counts.steps}: {seen}.\n"
+            "They seem alive but far behind: see logs/. To go on whatever they do: exchange.max_staleness: null"
+        )
+
+    def _lanes(self) -> dict[int, int]:
+        """Distance of each lane that is in use, by its number."""
+        members = len(self._ring.members)
+        distances = ring_distances(self.num_ranks) if self.distances is None else self.distances
+        return {lane: d for lane, d in enumerate(distances[: self.transport.num_lanes]) if d < members}
+
+    def _is_dead(self, rank: int) -> bool:
+        return not self.transport.health(rank).alive
+
+    def _is_away(self, rank: int) -> bool:
+        """Whether a rank is dead, or has finished its round."""
+        health = self.transport.health(rank)
+        return health.done or not health.alive
+
+    def _look_round(self) -> None:
+        """Close the ring over ranks that are gone, and open it for those that are back."""
+        others = (rank for rank in range(self.num_ranks) if rank != self.rank)
+        gone = frozenset(rank for rank in others if self._is_away(rank))
+        if gone == self._gone:
+            return
+        self.counts.lost += sum(not self.transport.health(rank).done for rank in gone - self._gone)
+        self._gone = gone
+        self._ring = Ring(tuple(range(self.num_ranks))).without(tuple(gone))
+        for lane, under_way in list(self._state.outgoing.items()):
+            if under_way.target in gone:
+                self._state.settle(lane, self.transport.confirmed(under_way.target, lane))
+        self._last_news = self.counts.steps
+
+    def _merge_all(self, flat: Tensor) -> tuple[Tensor, float | None]:
+        """Merge the newest message of every lane; the checksum of the result where it is known."""
+        total = None
+        for lane, distance in self._lanes().items():
+            source = self._ring.left(self.rank, distance)
+            message = self.transport.poll(source, lane)
+            if message is None:
+                continue
+            if not self._state.is_new(source, lane, message.header.transfer):
+                self.transport.confirm(source, lane, message.header.transfer)
+                continue
+            flat, total = self._merge(flat, total, source, lane, message)
+        return flat, total
+
+    def _merge(self, flat: Tensor, total: float | None, source: int, lane: int, message: Message) -> tuple[Tensor, float | None]:
+        header, out = message.header, torch.empty_like(flat)
+        lag = self._state.clock - header.clock
+        check, new_total = merged(flat, message.payload, self._state.coefficient(header.share, header.clock), out)
+        if not (sums_agree(check, header.check) and header.share > 0 and math.isfinite(header.share)):
+            self.counts.refused += 1
+            return flat, total
+        if not math.isfinite(new_total):
+            # The weights of this rank are not finite; those that came are.
+            out.copy_(message.payload)
+            new_total = check
+        self._state.take(source, lane, header.transfer, header.share, header.clock)
+        self.transport.confirm(source, lane, header.transfer)
+        self.counts.met(lag)
+        self._last_news = self.counts.steps
+        return out, new_total
+
+    def _publish(self, flat: Tensor, total: float | None) -> None:
+        """Send the weights along the lane whose turn it is, if its last transfer has been taken."""
+        lanes = self._lanes()
+        if not lanes:
+            return
+        lane = list(lanes)[self.counts.steps % len(lanes)]
+        target = self._ring.right(self.rank, lanes[lane])
+        if not self._state.may_give(lane, target, self.transport.confirmed(target, lane)):
+            return
+        total = checksum(flat) if total is None else total
+        if not math.isfinite(total):
+            self.counts.withheld += 1
+            return
+        given = self._state.give(lane, target)
+        header = Header(given.transfer, given.transfer, self._state.clock, given.share, total)
+        self.transport.publish(target, lane, header, flat)
+        self.counts.published += 1
+
+    def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Sums over the ranks that are there; those that were lost are missing in it."""
+        if self.board is None:
+            return dict(tensors)
+        self.transport.beat(self.counts.steps, done=True)
+        return self.board.total(tensors, is_lost=self._is_dead)
+
+    def round_over(self) -> bool:
+        """Whether the others have finished this round and wait for this rank to come to them."""
+        if self.board is None or not self._gone or time.monotonic() - self._looked_at_board < _BOARD_S:
+            return False
+        self._looked_at_board = time.monotonic()
+        return self.board.is_over()
+
+    def agree(self, text: str) -> str:
+        """What the leading rank says, on all ranks."""
+        return text if self.board is None else self.board.agree(text, is_lost=self._is_dead)
+
+    def request_stop(self) -> None:
+        """Ask all ranks to stop."""
+        if self.board is not None:
+            self.board.request_stop()
+
+    def stop_agreed(self) -> bool:
+        """Whether somebody has asked to stop; ranks may hear of it at different steps."""
+        return self.board is not None and self.board.stop_requested()
+
+    def statistics(self) -> dict[str, float]:
+        """Counts of this rank, the staleness in steps, and what the transport counts."""
+        counts = self.counts
+        return {
+            "published": counts.published,
+            "merged": counts.merged,
+            "refused": counts.refused,
+            "withheld": counts.withheld,
+            "waited_s": counts.waited_s,
+            "staleness": counts.staleness_sum / max(counts.merged, 1),
+            "max_staleness": counts.staleness_max,
+            "lost_ranks": counts.lost,
+            "mass": self.mass,
+            **self.transport.statistics(),
+        }
+
+    def close(self) -> None:
+        """Leave in good order."""
+        self.transport.close()

@@ -1,0 +1,116 @@
+r"""Push-sum in opinions: the arithmetic of the asynchronous ring, without any communication.
+
+Every rank holds an opinion :math:`z_i` (its weights) and a positive mass :math:`w_i`, one at the start.  A **transfer** gives a share of
+the mass away together with the opinion that goes with it, and keeps the rest; whoever takes it averages,
+
+.. math:: z_j \leftarrow \frac{w_j z_j + s z_i}{w_j + s}, \qquad w_j \leftarrow w_j + s .
+
+Neither changes :math:`\sum_i w_i z_i` and :math:`\sum_i w_i`, sums over ranks and transfers under way.  So all opinions approach the
+average, however late a transfer is taken, and nothing that a rank has learnt is lost.  A transfer has a number: taken twice it counts
+once.  A lane carries one transfer at a time: as long as its target has not taken it, the rank keeps its mass, so a slow or silent target
+never drains it.
+
+References:
+    Kempe, Dobra, Gehrke, FOCS 2003 (push-sum); Assran et al., arXiv:1811.10792 (its use for training).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+#: Share of its mass that a rank gives away with one transfer.
+SHARE = 0.5
+
+
+def age_factor(lag: int, max_staleness: int | None) -> float:
+    """How much an opinion counts that is so many steps behind another one: fully up to ``max_staleness``, then less and less.
+
+    Example:
+        >>> age_factor(10, 32), age_factor(320, 32), age_factor(320, None)
+        (1.0, 0.1, 1.0)
+    """
+    if max_staleness is None or lag <= max_staleness:
+        return 1.0
+    return max_staleness / lag
+
+
+@dataclass
+class Outgoing:
+    """A lane out of a rank: the transfer that is under way."""
+
+    target: int
+    transfer: int
+    share: float
+
+
+@dataclass
+class PushSum:
+    """Mass, clock and lanes of one rank.
+
+    Args:
+        first_transfer: number of the first transfer; larger than those of any earlier life of this rank.
+        max_staleness: steps beyond which an opinion counts less; None for never.
+    """
+
+    first_transfer: int = 1
+    max_staleness: int | None = None
+    mass: float = 1.0
+    clock: int = 0
+    """Steps behind the opinion: those of this rank, or of a rank that it has heard of by any way and that is further."""
+    outgoing: dict[int, Outgoing] = field(default_factory=dict)
+    _taken: dict[tuple[int, int], int] = field(default_factory=dict)
+    _next_transfer: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._next_transfer = self.first_transfer
+
+    def may_give(self, lane: int, target: int, confirmed: int) -> bool:
+        """Whether the lane is free for a new transfer to ``target``; books what was confirmed.
+
+        Args:
+            lane: which.
+            target: who is to have it.
+            confirmed: number of the last transfer that ``target`` has taken from this lane.
+        """
+        under_way = self.outgoing.get(lane)
+        if under_way is None:
+            return True
+        if under_way.target == target and confirmed < under_way.transfer:
+            return False
+        self.settle(lane, confirmed if under_way.target == target else 0)
+        return True
+
+    def give(self, lane: int, target: int) -> Outgoing:
+        """Set a share of the mass aside for ``target``."""
+        share = SHARE * self.mass
+        self.mass -= share
+        self.outgoing[lane] = Outgoing(target, self._next_transfer, share)
+        self._next_transfer += 1
+        return self.outgoing[lane]
+
+    def settle(self, lane: int, confirmed: int) -> None:
+        """Close the transfer of a lane: what was not taken stays here, since its target is gone or is no neighbour any more."""
+        under_way = self.outgoing.pop(lane)
+        if confirmed < under_way.transfer:
+            self.mass += under_way.share
+
+    def is_new(self, source: int, lane: int, transfer: int) -> bool:
+        """Whether a transfer was not taken before."""
+        return transfer > self._taken.get((source, lane), 0)
+
+    def coefficient(self, share: float, clock: int) -> float:
+        """How much of an opinion with ``share`` of mass that is ``clock`` steps old goes into the average."""
+        own = age_factor(clock - self.clock, self.max_staleness) * self.mass
+        other = age_factor(self.clock - clock, self.max_staleness) * share
+        return other / (own + other)
+
+    def take(self, source: int, lane: int, transfer: int, share: float, clock: int) -> None:
+        """Book a transfer whose opinion has been averaged in."""
+        self._taken[source, lane] = transfer
+        self.mass += share
+        self.clock = max(self.clock, clock)
+
+    @property
+    def total_mass(self) -> float:
+        """Mass of this rank and of its transfers that nobody has confirmed."""
+        return self.mass + sum(lane.share for lane in self.outgoing.values())
