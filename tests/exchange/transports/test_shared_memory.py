@@ -286,6 +286,14 @@ def test_abandoned_segments_are_removed_and_those_in_use_are_not(job: str, make:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_new_job_removes_what_dead_ones_have_left(job: str, make: Make, tmp_path: Path) -> None:
+    with peer(live, SharedMemoryTransport, options(f"{job} dead", 0, directory=tmp_path), 0) as other:
+        other.get()
+        other.kill()
+    make(0, directory=tmp_path)
+    assert list(tmp_path.iterdir()) == [segment_path(job, tmp_path)]
+
+
 def test_ranks_that_start_together_find_one_segment(job: str, make: Make) -> None:
     transports: dict[int, SharedMemoryTransport] = {}
     for _ in range(20):

@@ -2,7 +2,8 @@
 
 Everybody who uses the segment holds a shared lock (``flock``) on the file, which the system drops with the process, however it ends.
 Whoever gets the lock for itself alone therefore knows that nobody else uses the file: on the way in the segment is new or left over from
-a dead job and is made anew, on the way out it is removed.
+a dead job and is made anew, on the way out it is removed.  Whoever makes a segment also removes those that jobs have left behind whose
+ranks were killed all at once.
 """
 
 from __future__ import annotations
@@ -140,6 +141,7 @@ def _hold(file: int, path: Path, layout: SegmentLayout) -> bool:
     if _lock(file, fcntl.LOCK_EX):
         if not _is_at(file, path):
             return False
+        remove_abandoned(path.parent)
         _make(file, path, layout)
     # Between the two locks another rank may take the file for abandoned and make it anew, hence what is asked after the second one.
     if not (_lock(file, fcntl.LOCK_SH) and _is_at(file, path)):
