@@ -45,9 +45,8 @@ def test_late_contributions_are_in_later_steps_and_nothing_is_lost(late_rank: in
 
 @pytest.mark.parametrize("late_rank", [0, 1])
 def test_rounds_go_on_without_the_late_rank(late_rank: int) -> None:
-    others = [rank for rank in range(NUM_RANKS) if rank != late_rank]
-    first = gradient(5, others[0], bad=False) + gradient(5, others[1], bad=False)
-    np.testing.assert_allclose(traces(late_rank)[0].combined[5] * NUM_RANKS, first.numpy(), atol=1e-4)
+    found = traces(late_rank)
+    assert all(trace.times[8] < found[late_rank].times[5] for rank, trace in enumerate(found) if rank != late_rank)
 
 
 @pytest.mark.parametrize("late_rank", [0, 1])

@@ -54,6 +54,7 @@ class Trace:
     combined: list[np.ndarray] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
     stops: list[bool] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     statistics: dict[str, float] = field(default_factory=dict)
 
 
@@ -100,6 +101,7 @@ def one_rank_is_late(rendezvous: Rendezvous, late_rank: int) -> Trace:
         weights = exchange.after_step(weights - RATE * mean)
         result.combined.append(mean.numpy().copy())
         result.weights.append(weights.numpy().copy())
+        result.times.append(time.monotonic())
     exchange.total({})
     result.statistics = exchange.statistics()
     exchange.close()
