@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -49,12 +49,18 @@ class Timing:
 
 def run_plans(rendezvous: Rendezvous, plans: list[Plan]) -> list[Timing]:
     """Several plans one after the other in the same processes, each with a new exchange."""
-    return [run_plan(rendezvous.below(f"plan{number}"), plan) for number, plan in enumerate(plans)]
+    return [run_plan(_own_job(rendezvous, number), plan) for number, plan in enumerate(plans)]
+
+
+def _own_job(rendezvous: Rendezvous, number: int) -> Rendezvous:
+    """A job of its own for each plan, so that no shared memory or address of an earlier one is met again."""
+    world = replace(rendezvous.world, job=f"{rendezvous.world.job}-{number}")
+    return Rendezvous.join(world, timeout_s=rendezvous.timeout_s)
 
 
 def run_plan(rendezvous: Rendezvous, plan: Plan) -> Timing:
     """One plan on this rank: warm up, meet the others, and step."""
-    exchange = make_exchange(plan.exchange, rendezvous)
+    exchange = make_exchange(plan.exchange, rendezvous, plan.num_parameters)
     try:
         exchange.start({"weights": torch.zeros(1, plan.num_parameters)})
         state = _State(exchange, plan, rendezvous.world.rank)
