@@ -42,6 +42,8 @@ class Timing:
     """When this rank had done its steps, after the common start."""
     cost_s: NDArray[np.float64]
     """Time of the training thread in the exchange, for each step."""
+    cpu_s: NDArray[np.float64]
+    """Processor time of the training thread in the exchange, which no neighbour on the machine can make longer by being busy."""
     copy_s: NDArray[np.float64]
     """Plain copies of the same buffer, between the steps of the same run."""
     statistics: dict[str, float] = field(default_factory=dict)
@@ -81,10 +83,10 @@ class _State:
         self.weights = torch.zeros(1, plan.num_parameters)
         self.copy = torch.zeros(1, plan.num_parameters)
 
-    def step(self, compute_s: float) -> tuple[float, float]:
-        """Sleep, exchange, update; seconds in the exchange and of a plain copy."""
+    def step(self, compute_s: float) -> tuple[float, float, float]:
+        """Sleep, exchange, update; seconds and processor time in the exchange, update included in the latter, and of a plain copy."""
         time.sleep(compute_s)
-        start = time.perf_counter()
+        cpu, start = time.thread_time(), time.perf_counter()
         mean = self.exchange.before_step(self.gradient)
         between = time.perf_counter()
         self.weights.add_(mean, alpha=-1e-3)
@@ -92,7 +94,7 @@ class _State:
         self.weights = self.exchange.after_step(self.weights)
         self.stopped = self.exchange.stop_agreed()
         end = time.perf_counter()
-        return end - resumed + between - start, self._plain_copy()
+        return end - resumed + between - start, time.thread_time() - cpu, self._plain_copy()
 
     def _plain_copy(self) -> float:
         start = time.perf_counter()
@@ -112,18 +114,19 @@ def _timed(state: _State, start: float) -> Timing:
     plan = state.plan
     compute = plan.mean_step_s * step_times(plan.law, state.rank, _enough_steps(plan), seed=plan.seed)
     time.sleep(max(0.0, start - time.monotonic()))
-    steps: list[tuple[float, float]] = []
+    steps: list[tuple[float, float, float]] = []
     while not _finished(state, len(steps), time.monotonic() - start):
         steps.append(state.step(compute[len(steps) % len(compute)]))
     finished = time.monotonic() - start
-    seconds = np.array(steps).reshape(-1, 2)
+    seconds = np.array(steps).reshape(-1, 3)
     return Timing(
         num_steps=len(steps),
         elapsed_s=finished,
         compute_s=float(np.resize(compute, len(steps)).sum()),
         finished_s=finished,
         cost_s=seconds[:, 0],
-        copy_s=seconds[:, 1],
+        cpu_s=seconds[:, 1],
+        copy_s=seconds[:, 2],
         statistics=dict(state.exchange.statistics()),
     )
 

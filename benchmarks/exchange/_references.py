@@ -56,6 +56,13 @@ class ReferenceExchange:
     def leads(self) -> bool:
         return self.rank == 0
 
+    @property
+    def in_step(self) -> bool:
+        return True
+
+    def round_over(self) -> bool:
+        return False
+
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.engine.average(torch.zeros(1))
         return dict(tensors)

@@ -5,7 +5,8 @@
     python benchmarks/exchange/latency.py --compute-ms 0                      # back to back, nothing to hide behind
 
 Real: processes, messages and buffers on this machine.  Emulated: compute, a sleep of equal length on all ranks between two exchanges, in
-which messages may travel.  The copy (one buffer to another, both as long as the parameters) is timed at every step of the same run.
+which messages may travel.  'CPU' is the processor time of the training thread in the exchange and the update.  The copy (one buffer to
+another, both as long as the parameters) is timed at every step of the same run.
 
 Bytes per step are those of one rank: as counted by the exchange where it counts, and what the loopback device carried, which is all traffic
 over TCP and none over shared memory; where the script may, it runs in a network namespace of its own so that nobody else is counted.
@@ -40,14 +41,15 @@ def loopback_bytes() -> int:
 def row(plan: Plan, timings: list[Timing], carried: int) -> str:
     """One line of the table."""
     cost = 1e3 * np.concatenate([timing.cost_s for timing in timings])
+    cpu = 1e3 * np.concatenate([timing.cpu_s for timing in timings])
     copy = 1e3 * np.concatenate([timing.copy_s for timing in timings])
     steps = plan.num_steps * len(timings)
     counted = [timing.statistics.get("bytes_sent") for timing in timings]
     told = f"{sum(filter(None, counted)) / steps / 1e6:10.3f}" if all(value is not None for value in counted) else f"{'-':>10}"
-    return (
-        f"{plan.exchange:>14} {plan.num_parameters:>10,} {np.median(cost):10.3f} {np.quantile(cost, 0.9):10.3f} {np.median(copy):10.3f} "
-        f"{np.median(cost) / np.median(copy):8.1f} {told} {carried / (steps + plan.warm_up_steps * len(timings)) / 1e6:10.3f}"
-    )
+    times = (np.median(cost), np.quantile(cost, 0.9), np.median(cpu), np.median(copy))
+    cells = "".join(f" {value:10.3f}" for value in times)
+    wire = carried / (steps + plan.warm_up_steps * len(timings)) / 1e6
+    return f"{plan.exchange:>16} {plan.num_parameters:>10,}{cells} {times[0] / times[3]:8.1f} {told} {wire:10.3f}"
 
 
 @contextmanager
@@ -72,11 +74,10 @@ def main() -> None:
         f"{args.ranks} ranks on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}, {args.compute_ms:g} ms of emulated compute"
     )
     with own_network():
-        print(f"{'':>14} {'':>10} {'ms in the training thread':^32} {'':>8} {'MB per step and rank':^21}")
-        print(
-            f"{'exchange':>14} {'parameters':>10} {'median':>10} {'p90':>10} {'copy':>10} {'ratio':>8} {'counted':>10} {'loopback':>10}",
-            flush=True,
-        )
+        print(f"{'':>27} {'ms in the training thread':^43} {'':>8} {'MB per step and rank':^21}")
+        titles = ["median", "p90", "CPU", "copy"]
+        head = "".join(f" {title:>10}" for title in titles)
+        print(f"{'exchange':>16} {'parameters':>10}{head} {'ratio':>8} {'counted':>10} {'loopback':>10}", flush=True)
         for exchange in available(args.exchanges):
             for size in args.parameters:
                 measure(args, exchange, size)
@@ -90,7 +91,7 @@ def measure(args: argparse.Namespace, exchange: str, size: int) -> None:
     try:
         timings = [timing for (timing,) in launcher(exchange)(run_plans, args.ranks, [plan], timeout_s=240)]
     except RankFailedError as error:
-        print(f"{exchange:>14} {size:>10,} FAILED: {str(error).strip().splitlines()[-1]}", flush=True)
+        print(f"{exchange:>16} {size:>10,} FAILED: {str(error).strip().splitlines()[-1]}", flush=True)
         return
     print(row(plan, timings, loopback_bytes() - before), flush=True)
 
