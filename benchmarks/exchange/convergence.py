@@ -116,7 +116,7 @@ def run_async(
     """Estimates, course, and what the ring counted."""
     random, course = np.random.default_rng(chosen.seed), Course()
     network = VirtualNetwork(chosen.ranks)
-    rings = [AsyncRing(network.transport(rank), **options) for rank in range(chosen.ranks)]  # pyright: ignore[reportArgumentType]
+    rings = [AsyncRing(lambda *_, rank=rank: network.transport(rank), rank, chosen.ranks, **options) for rank in range(chosen.ranks)]  # pyright: ignore[reportArgumentType]
     method, states = Gan(chosen.settings), []
     for rank in range(chosen.ranks):
         state = method.init(problem, sources[rank], RandomStream(chosen.seed), num_steps=chosen.steps, exchange=rings[rank])

@@ -23,16 +23,16 @@ from unscatter.cli.rank_display import rank_display
 from unscatter.cli.tables import comparison_view, parameter_table, problem_table, verdict_lines
 from unscatter.errors import EventsFileError, SettingsError
 from unscatter.events import write_events
-from unscatter.exchange import World
+from unscatter.exchange import ExchangeSettings, World
 from unscatter.files import did_you_mean
-from unscatter.launch.joining import Rank, exchange_name, number_of_ranks, refuse_ranks, take_part
+from unscatter.launch.joining import Rank, refuse_ranks, take_part
 from unscatter.pipeline import Problem
 from unscatter.report import comparison_table, read_record, write_comparison, write_report
 from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, resume_run, start_run
 from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
 from unscatter.runcards.events import simulate as simulate_events
 from unscatter.runs import RunDirectory, check_free, open_unfinished
-from unscatter.solve import Fit, Observer
+from unscatter.solve import Fit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -157,9 +157,10 @@ def solve(
         check_free(run)
         settings = [part for override in overrides for part in ("--set", override)]
         return _run_ranks(["solve", str(runcard), *settings, "--run", str(run)], num_ranks, run, card, quiet=quiet)
-    with _as_rank(world, card, run, quiet=quiet) as (rank, observers):
-        fit = start_run(card, path=_path_of(rank, run), observers=observers)
-    return _conclude(fit, rank, RunDirectory.open(_path_of(rank, run)), quiet=quiet)
+    with take_part(world, card.exchange, run, same=card.same_everywhere()) as rank:
+        with rank_display(rank, run, _errors(), quiet=quiet) as observers:
+            fit = start_run(card, path=run, observers=observers, exchange=rank.exchange)
+        return _conclude(fit, rank, RunDirectory.open(run), quiet=quiet)
 
 
 @as_command
@@ -171,33 +172,24 @@ def resume(run: Path, checkpoint: Path | None, ranks: int | None = None, *, quie
     if num_ranks > 1:
         where = [] if checkpoint is None else ["--checkpoint", str(checkpoint)]
         return _run_ranks(["resume", str(run), *where], num_ranks, run, card, quiet=quiet)
-    with _as_rank(world, card, run, quiet=quiet) as (rank, observers):
-        fit = resume_run(_path_of(rank, run), checkpoint=checkpoint, observers=observers)
-    return _conclude(fit, rank, RunDirectory.open(_path_of(rank, run)), quiet=quiet)
+    settings, same = (ExchangeSettings(), {}) if card is None else (card.exchange, card.same_everywhere())
+    with take_part(world, settings, run, same=same) as rank:
+        with rank_display(rank, run, _errors(), quiet=quiet) as observers:
+            fit = resume_run(run, checkpoint=checkpoint, observers=observers, exchange=rank.exchange)
+        return _conclude(fit, rank, RunDirectory.open(run), quiet=quiet)
 
 
 def _ranks_to_start(world: World, asked: int | None, card: Runcard | None) -> int:
     """How many ranks this process has to start; none where it is one itself."""
     if asked is not None:
         refuse_ranks(world, asked)
-    return 1 if world.size > 1 else number_of_ranks(asked, getattr(card, "exchange", None))
+    in_runcard = None if card is None else card.exchange.ranks
+    return 1 if world.size > 1 else asked or in_runcard or 1
 
 
 def _run_ranks(arguments: Sequence[str], num_ranks: int, run: Path, card: Runcard | None, *, quiet: bool) -> int:
-    name = exchange_name(getattr(card, "exchange", None))
+    name = ExchangeSettings().name if card is None else card.exchange.name
     return run_ranks([*arguments, *(["--quiet"] if quiet else [])], num_ranks, run=run, exchange=name, quiet=quiet)
-
-
-@contextmanager
-def _as_rank(world: World, card: Runcard | None, run: Path, *, quiet: bool) -> Iterator[tuple[Rank, list[Observer]]]:
-    with take_part(world, getattr(card, "exchange", None), run) as rank, rank_display(rank, run, _errors(), quiet=quiet) as observers:
-        yield rank, observers
-
-
-def _path_of(rank: Rank, run: Path) -> Path:
-    """The directory that a rank writes into."""
-    # Until an exchange makes one fit of them, ranks are independent fits and need directories of their own.
-    return run if rank.world.rank == 0 else run.with_name(f"{run.name}.rank{rank.world.rank}")
 
 
 @as_command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -55,7 +55,10 @@ class AsyncRing:
     mass to one of its right neighbours, the distances in rotation.  Gradients are not exchanged: what they did to the weights is.
 
     Args:
-        transport: mailboxes; closed with the exchange.
+        open_transport: opens mailboxes for so many numbers of a type, for the fit of a number; closed with the exchange, or when another
+            fit begins.
+        rank: number of this rank.
+        num_ranks: number of ranks.
         board: where ranks meet at the start and at the end of a round; None for none, in tests of the ring alone.
         distances: of the ring, one per lane; 1, 2, 4, ... when None.
         max_staleness: steps after which a rank that has heard nothing new waits for news, and beyond which older opinions count less;
@@ -64,13 +67,16 @@ class AsyncRing:
         first_transfer: see :class:`~unscatter.exchange.push_sum.PushSum`.
     """
 
-    transport: Transport
+    open_transport: Callable[[int, torch.dtype, int], Transport]
+    rank: int
+    num_ranks: int
     board: Board | None = None
     distances: tuple[int, ...] | None = None
     max_staleness: int | None = 32
     timeout_s: float = 60.0
     first_transfer: int = 1
     counts: RingCounts = field(default_factory=RingCounts)
+    _transport: Transport | None = field(default=None, init=False)
     _state: PushSum = field(init=False)
     _gone: frozenset[int] = field(default=frozenset(), init=False)
     _ring: Ring = field(init=False)
@@ -78,18 +84,18 @@ class AsyncRing:
     _looked_at_board: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self._state = PushSum(self.first_transfer, self.max_staleness)
-        self._ring = Ring(tuple(range(self.transport.num_ranks)))
+        self._ring, self._gone = Ring(tuple(range(self.num_ranks))), frozenset()
+        self.counts.steps = self._last_news = 0
 
     @property
-    def rank(self) -> int:
-        """Number of this rank."""
-        return self.transport.rank
-
-    @property
-    def num_ranks(self) -> int:
-        """Number of ranks, those that were lost included."""
-        return self.transport.num_ranks
+    def transport(self) -> Transport:
+        """Mailboxes of the fit that is under way."""
+        assert self._transport is not None, "mailboxes are opened by the first step"
+        return self._transport
 
     @property
     def leads(self) -> bool:
@@ -107,8 +113,11 @@ class AsyncRing:
         return self._state.total_mass
 
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors of the first rank, on all ranks."""
-        return dict(tensors) if self.board is None else self.board.share(tensors, is_lost=self._is_dead)
+        """Begin another fit, with new mailboxes: tensors of the first rank, on all ranks."""
+        shared = dict(tensors) if self.board is None else self.board.share(tensors, is_lost=self._is_dead)
+        self.close()
+        self._forget()
+        return shared
 
     def before_step(self, gradient: Tensor) -> Tensor:
         """Return the gradient of this rank."""
@@ -134,6 +143,9 @@ class AsyncRing:
         Returns:
             Averaged weights, a new tensor where something was merged.
         """
+        if self._transport is None:
+            session = 0 if self.board is None else self.board.num_starts
+            self._transport = self.open_transport(weights.numel(), weights.dtype, session)
         self.counts.steps += 1
         self._state.clock += 1
         self.transport.beat(self.counts.steps)
@@ -177,7 +189,7 @@ class AsyncRing:
         return {lane: d for lane, d in enumerate(distances[: self.transport.num_lanes]) if d < members}
 
     def _is_dead(self, rank: int) -> bool:
-        return not self.transport.health(rank).alive
+        return self._transport is not None and not self._transport.health(rank).alive
 
     def _is_away(self, rank: int) -> bool:
         """Whether a rank is dead, or has finished its round."""
@@ -251,7 +263,8 @@ class AsyncRing:
         """Sums over the ranks that are there; those that were lost are missing in it."""
         if self.board is None:
             return dict(tensors)
-        self.transport.beat(self.counts.steps, done=True)
+        if self._transport is not None:
+            self._transport.beat(self.counts.steps, done=True)
         return self.board.total(tensors, is_lost=self._is_dead)
 
     def round_over(self) -> bool:
@@ -287,9 +300,11 @@ class AsyncRing:
             "max_staleness": counts.staleness_max,
             "lost_ranks": counts.lost,
             "mass": self.mass,
-            **self.transport.statistics(),
+            **({} if self._transport is None else self._transport.statistics()),
         }
 
     def close(self) -> None:
         """Leave in good order."""
-        self.transport.close()
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None

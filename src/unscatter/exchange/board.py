@@ -15,6 +15,8 @@ from unscatter.exchange.rendezvous import Rendezvous
 
 #: Seconds between two looks while waiting.
 _POLL_S = 0.02
+#: Longest time to judge a fit.
+_VERDICT_S = 3600.0
 #: Seconds for which an answer about a request to stop is good.
 _STOP_S = 0.2
 
@@ -48,6 +50,11 @@ class Board:
         """Number of ranks."""
         return self.rendezvous.world.size
 
+    @property
+    def num_starts(self) -> int:
+        """How many fits have been begun."""
+        return self._meetings.get("start", 0)
+
     def share(self, tensors: Mapping[str, Tensor], *, is_lost: IsLost) -> dict[str, Tensor]:
         """Tensors of the first rank that is there, on all ranks.
 
@@ -57,12 +64,12 @@ class Board:
         return _like(tensors, self._from_first("start", lambda: save(_packed(tensors)), is_lost))
 
     def agree(self, text: str, *, is_lost: IsLost) -> str:
-        """What the first rank that is there says, on all ranks; for verdicts, which may take it minutes.
+        """What the first rank that is there says, on all ranks; it may take its time, as long as it is there.
 
         Raises:
-            PeerLostError: it went silent, or has not spoken in time.
+            PeerLostError: it has said nothing for an hour.
         """
-        return self._from_first("verdict", lambda: text.encode(), is_lost).decode()
+        return self._from_first("verdict", lambda: text.encode(), is_lost, patience_s=_VERDICT_S).decode()
 
     def total(self, tensors: Mapping[str, Tensor], *, is_lost: IsLost) -> dict[str, Tensor]:
         """Sums over the ranks, the same bits on all; ranks that are lost, or do not come in time, are missing in them.
@@ -110,15 +117,16 @@ class Board:
             last = int(self.rendezvous.get(held)) if self.rendezvous.has(held) else -1
             self._meetings[kind] = max(last, 0) if kind == "start" else last + 1
 
-    def _from_first(self, kind: str, value: Callable[[], bytes], is_lost: IsLost) -> bytes:
+    def _from_first(self, kind: str, value: Callable[[], bytes], is_lost: IsLost, *, patience_s: float | None = None) -> bytes:
+        limit_s = self.rendezvous.timeout_s if patience_s is None else patience_s
         number = self._next(kind)
         key, begin = f"{kind}/{number}", time.monotonic()
         while not self.rendezvous.has(key):
             if self._leads(is_lost):
                 self.rendezvous.put(key, value())
-            elif time.monotonic() - begin > self.rendezvous.timeout_s:
+            elif time.monotonic() - begin > limit_s:
                 raise PeerLostError(
-                    f"rank {self.rank} of {self.num_ranks} has waited {self.rendezvous.timeout_s:g} s for rank 0 ('{kind}').\n"
+                    f"rank {self.rank} of {self.num_ranks} has waited {limit_s:g} s for rank 0 ('{kind}').\n"
                     "See its log, or raise exchange.timeout_s."
                 )
             else:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from unscatter.errors import SettingsError
-from unscatter.exchange import Exchange, World
+from unscatter.exchange import Exchange, ExchangeSettings, World, join_exchange
 from unscatter.launch.health import HealthObserver
 
 
@@ -42,60 +41,42 @@ class Rank:
 
 
 @contextmanager
-def take_part(world: World, section: Any, run: Path, environ: Mapping[str, str] = os.environ) -> Iterator[Rank]:
+def take_part(
+    world: World, settings: ExchangeSettings, run: Path, *, same: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> Iterator[Rank]:
     """Be a rank of a job: the one place where the exchange is built from the world.
 
     Args:
         world: who takes part.
-        section: ``exchange`` of the runcard; None where it has none.
+        settings: which exchange.
         run: the run directory.
+        same: what has to be the same on all ranks, by name.
         environ: the variables of this process.
 
     Raises:
-        ExchangeError: the ranks do not find one another, or run different runcards.
+        ExchangeError: the ranks do not find one another.
+        DisagreementError: they run different runcards or versions.
     """
     if world.size == 1:
         yield Rank(world)
         return
     take_device(world)
-    exchange = build_exchange(world, section)
+    exchange = join_exchange(settings, world, same=same)
     early = environ.get("UNSCATTER_LOGS")
-    statistics = dict if exchange is None else exchange.statistics
-    health = HealthObserver(world, run, statistics=statistics, early=None if early is None else Path(early))
+    health = HealthObserver(world, run, statistics=exchange.statistics, early=None if early is None else Path(early))
     well = False
     try:
         yield Rank(world, exchange, health)
         well = True
     finally:
         health.ended(well=well)
-        if exchange is not None:
-            exchange.close()
-
-
-def build_exchange(world: World, section: Any) -> Exchange | None:
-    """The exchange that a runcard names, among the ranks of a world."""
-    return None
+        exchange.close()
 
 
 def take_device(world: World) -> None:
     """One process per GPU: make the GPU of this rank the one that 'cuda' means."""
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
-
-
-def exchange_name(section: Any) -> str:
-    """Name of the exchange in the section of a runcard; empty where there is none."""
-    return str(getattr(section, "name", ""))
-
-
-def number_of_ranks(asked: int | None, section: Any) -> int:
-    """Ranks to start: as asked, else as in the runcard, else one.
-
-    Example:
-        >>> number_of_ranks(None, None), number_of_ranks(4, None)
-        (1, 4)
-    """
-    return int(asked or getattr(section, "ranks", None) or 1)
 
 
 def refuse_ranks(world: World, asked: int) -> None:

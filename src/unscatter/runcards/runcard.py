@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
 from unscatter.arrays import Events
+from unscatter.exchange import ExchangeSettings
 from unscatter.methods import Gan, GanSettings
 from unscatter.pipeline import Problem
 from unscatter.runcards.detectors import BackgroundSection
@@ -37,6 +41,15 @@ class GanSection(GanSettings):
     def build(self) -> Gan:
         """The method with these settings."""
         return Gan(GanSettings(**{name: getattr(self, name) for name in GanSettings.model_fields}))
+
+
+class ExchangeSection(ExchangeSettings):
+    """How the ranks of a job share the generator; without effect on a single one. The name alone will do: ``exchange: allreduce``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class RunSection(Section):
@@ -78,6 +91,8 @@ class Runcard(Section):
     """How the parameters are found."""
     solve: SolveSettings = SolveSettings()
     """How long, how many replicas, when to stop."""
+    exchange: ExchangeSection = ExchangeSection()
+    """How the ranks of a job share the generator."""
     run: RunSection = RunSection()
     """Where the run leaves what it finds."""
 
@@ -133,6 +148,12 @@ class Runcard(Section):
                 problem = replace(problem, truth=truth_of_files(self.events, problem))
         return Job(problem, events, self.method.build(), self.solve)
 
+    def same_everywhere(self) -> dict[str, str]:
+        """What all ranks of a job must have alike: a digest of the settings that decide what is fitted, and the version of the package."""
+        record = self.model_dump(mode="json", exclude={"run"})
+        digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+        return {"runcard": digest, "version of unscatter": version("unscatter")}
+
     def input_files(self) -> dict[str, Path]:
         """Files that the runcard reads, by their key."""
         files: dict[str, Path | FileSection] = {}
@@ -162,6 +183,7 @@ class Runcard(Section):
         for name, needed, key in (("tail_start", "tail", "average"), ("ema_decay", "ema", "average"), ("final_rate", "cosine", "schedule")):
             if name in method.model_fields_set and getattr(method, key) != needed:
                 found.append(f"method.{name} has no effect while method.{key} is '{getattr(method, key)}', not '{needed}'")
+        found += [f"exchange.{option} has no effect on the exchange '{self.exchange.name}'" for option in self.exchange.without_effect()]
         return found
 
     @model_validator(mode="after")

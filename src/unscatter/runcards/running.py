@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unscatter.errors import RunError
+from unscatter.exchange import Exchange
 from unscatter.runcards.loading import load_runcard
 from unscatter.runcards.runcard import Runcard
 from unscatter.runcards.yaml_text import parse
@@ -15,13 +16,16 @@ from unscatter.runs import RunDirectory, check_free, execute, open_unfinished, r
 from unscatter.solve import Fit, Observer
 
 
-def start_run(card: Runcard, *, path: str | Path | None = None, observers: Sequence[Observer] = ()) -> Fit:
+def start_run(
+    card: Runcard, *, path: str | Path | None = None, observers: Sequence[Observer] = (), exchange: Exchange | None = None
+) -> Fit:
     """Do what a runcard says, and keep everything in a new run directory.
 
     Args:
         card: the runcard.
         path: the run directory, instead of the one in the runcard.
         observers: told what happens.
+        exchange: how the ranks of a job share the generator; joined already.
 
     Raises:
         RunError: the run directory exists already.
@@ -30,21 +34,26 @@ def start_run(card: Runcard, *, path: str | Path | None = None, observers: Seque
     """
     if path is not None:
         card = card.model_copy(update={"run": card.run.model_copy(update={"path": Path(path)})})
-    check_free(card.run_path)
+    if exchange is None or exchange.rank == 0:
+        check_free(card.run_path)
     problem, events, method, settings = card.build()
     return execute(
         problem, events, path=card.run_path, method=method, settings=settings,
         runcard_text=card.text, resolved_text=card.resolved, facts={"files": _digests(card)}, observers=observers,
+        exchange=exchange,
     )  # fmt: skip
 
 
-def resume_run(path: str | Path, *, checkpoint: str | Path | None = None, observers: Sequence[Observer] = ()) -> Fit:
+def resume_run(
+    path: str | Path, *, checkpoint: str | Path | None = None, observers: Sequence[Observer] = (), exchange: Exchange | None = None
+) -> Fit:
     """Go on with an interrupted run, with the problem, events, method and settings of its ``resolved.yaml``.
 
     Args:
         path: the run directory.
         checkpoint: another checkpoint than the newest.
         observers: told what happens.
+        exchange: how the ranks of a job share the generator; joined already.
 
     Raises:
         RunError: the run has finished, is missing, has no runcard, or its settings or a file that it reads have changed.
@@ -65,7 +74,7 @@ def resume_run(path: str | Path, *, checkpoint: str | Path | None = None, observ
     _check_unchanged(run, card, digests)
     return resume(
         run.path, problem, events, method=method, settings=settings,
-        checkpoint=checkpoint, facts={"files": digests}, observers=observers,
+        checkpoint=checkpoint, facts={"files": digests}, observers=observers, exchange=exchange,
     )  # fmt: skip
 
 
@@ -86,6 +95,8 @@ def _check_settings(run: RunDirectory, card: Runcard) -> None:
     before, now = (_flat(parse(text, str(run.resolved_runcard))[0]) for text in (original, run.read_runcard(resolved=True)))
     movable = {"run.path", *(f"{key}{ending}" for key in card.input_files() for ending in ("", ".path"))}
     changed = [key for key in dict.fromkeys((*before, *now)) if before.get(key) != now.get(key) and key not in movable]
+    # Another number of ranks, or another way to share the generator, can go on from any checkpoint.
+    changed = [key for key in changed if not key.startswith("exchange")]
     if changed:
         facts = "; ".join(f"'{key}' was {before.get(key, 'not there')} and is {now.get(key, 'not there')}" for key in changed)
         raise RunError(

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 #: What engines and sockets raise when a connection breaks or a time-out has passed.
 _ENGINE_ERRORS = (RuntimeError, OSError, EOFError)
+#: Longest time to judge a fit.
+_VERDICT_S = 3600.0
 #: Seconds that a call gets to end well after the alarm: another rank may have left, or failed, after doing its part of it.
 _LAST_CHANCE_S = 1.0
 
@@ -56,6 +58,7 @@ class Peers:
         self.stop_requested = False
         self.stop_agreed = False
         self.tally = Tally()
+        self._verdicts = 0
         self._wake = threading.Event()
         self._failure: str | None = None
         # A part of the board of its own: a later exchange must not find the addresses of an earlier one.
@@ -147,6 +150,22 @@ class Peers:
         if len(buffer):
             self.call(lambda: self.links.broadcast_(buffer))
         return bytes(buffer.tolist()).decode()
+
+    def hear(self, text: str) -> str:
+        """What rank 0 says, however long it takes to find it, on the board.
+
+        Raises:
+            PeerLostError: rank 0 is lost, or has said nothing for an hour.
+        """
+        self._verdicts += 1
+        key, end = f"verdict/{self._verdicts}", time.monotonic() + _VERDICT_S
+        if self.rank == 0:
+            self.board.put(key, text.encode())
+        while self.board.first({key}, timeout_s=1.0) is None:
+            silent = self.rank > 0 and self._watch.first_silent_s > self.timeout_s
+            if self._watch.alarmed or silent or time.monotonic() > end:
+                raise self._lost(TimeoutError("no verdict"))
+        return self.board.get(key).decode()
 
     def statistics(self) -> dict[str, float]:
         """The tally as figures for the metrics."""

@@ -31,6 +31,11 @@ class Synchronous(ABC):
         """Whether this is rank 0: a synchronous exchange ends when a rank is lost, so nobody takes its place."""
         return self._peers.rank == 0
 
+    @property
+    def in_step(self) -> bool:
+        """Yes: all ranks make the same steps."""
+        return True
+
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of rank 0 on all ranks, bit for bit.
 
@@ -51,13 +56,21 @@ class Synchronous(ABC):
         """Return the weights of this rank."""
         return weights
 
+    def round_over(self) -> bool:
+        """Never: all ranks finish a round together."""
+        return False
+
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums over the ranks in float64 or int64, the same bits on all of them; types are kept."""
         return self._peers.total(tensors)
 
     def agree(self, text: str) -> str:
-        """What rank 0 says, on all ranks."""
-        return self._peers.agree(text)
+        """What rank 0 says, on all ranks; it may take its time, as long as it is there.
+
+        Raises:
+            PeerLostError: it is lost, or has said nothing for an hour.
+        """
+        return self._peers.hear(text)
 
     def request_stop(self) -> None:
         """Ask all ranks to stop; the request travels with the next exchange."""

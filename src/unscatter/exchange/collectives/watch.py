@@ -41,7 +41,7 @@ class Watch:
         self._on_alarm = on_alarm
         self._sign = Sign()
         self._heard: dict[int, Sign] = {}
-        self._heard_board_s = time.monotonic()
+        self._heard_board_s = self._first_changed_s = time.monotonic()
         self._verdict = Verdict()
         self._alarm, self._judged, self._turn = threading.Event(), threading.Event(), threading.Event()
         self._closing = False
@@ -56,6 +56,11 @@ class Watch:
     def alarmed(self) -> bool:
         """Whether a failure is known."""
         return self._alarm.is_set()
+
+    @property
+    def first_silent_s(self) -> float:
+        """Seconds since rank 0 gave its last sign of life, as far as this rank has seen."""
+        return time.monotonic() - self._first_changed_s
 
     def verdict(self) -> Verdict:
         """Raise the alarm and say who is missing; takes the period of grace, and never much longer."""
@@ -90,7 +95,10 @@ class Watch:
         if self._closing:
             return
         self._beat()
-        self._heard[0] = self._read(0)
+        first = self._read(0)
+        if 0 not in self._heard or first.number != self._heard[0].number:
+            self._first_changed_s = time.monotonic()
+        self._heard[0] = first
         if self._board.has("alarm"):
             self._raise_alarm()
 
