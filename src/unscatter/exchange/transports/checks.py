@@ -29,6 +29,8 @@ def payload_sum(payload: Tensor) -> float:
         >>> payload_sum(torch.arange(5.0))
         10.0
     """
+    if payload.numel() <= PIECE:  # cutting a small one takes longer than adding it up
+        return float(payload.sum())
     return math.fsum(float(piece.sum()) for piece in payload.split(PIECE))
 
 
@@ -44,11 +46,7 @@ def copy_and_sum(pieces: Sequence[Tensor], into: Sequence[Tensor]) -> float:
         >>> copy_and_sum(source.split(PIECE), target.split(PIECE)), target
         (10.0, tensor([0., 1., 2., 3., 4.]))
     """
-    sums = []
-    for source, target in zip(pieces, into, strict=True):
-        target.copy_(source)
-        sums.append(float(target.sum()))
-    return math.fsum(sums)
+    return math.fsum([float(target.copy_(source).sum()) for source, target in zip(pieces, into, strict=True)])
 
 
 def is_whole(payload: Tensor, total: float, check: float) -> bool:
@@ -89,3 +87,4 @@ def require_payload(payload: Tensor, num_parameters: int, dtype: torch.dtype) ->
             f"but the mailboxes of this transport hold ({num_parameters},) of {dtype} on the CPU.\n"
             "Publish flat tensors of the size and type that the transport was made with."
         )
+    assert not payload.requires_grad, "a copy of a payload that requires a gradient would drag its graph along"

@@ -53,22 +53,22 @@ class Mailbox:
         self._announced = layout.mailbox(row, lane) // 8
         self._headers = [layout.slot_header(row, lane, slot) for slot in range(2)]
         self._slots = [
-            torch.frombuffer(memory, dtype=layout.dtype, count=layout.num_parameters, offset=layout.slot(row, lane, slot)).split(PIECE)
+            torch.frombuffer(memory, dtype=layout.dtype, count=layout.num_parameters, offset=layout.slot(row, lane, slot))
             for slot in range(2)
         ]
+        self._pieces = [slot.split(PIECE) for slot in self._slots]
 
     def release(self) -> None:
         """Let go of the memory, so that it can be unmapped."""
         self._words.release()
-        self._slots = []
+        self._slots, self._pieces = [], []
 
     def put(self, target: int, header: Header, payload: Tensor) -> None:
         """Publish a message; one writer at a time."""
         number = self._words[self._announced] + 1
         place = self._headers[number % 2]
         self._words[place // 8] = 2 * number - 1
-        for piece, source in zip(self._slots[number % 2], payload.split(PIECE), strict=True):
-            piece.copy_(source)
+        self._slots[number % 2].copy_(payload)
         words = _WORDS.pack(2 * number, target, *header)
         _CHECKSUM.pack_into(self._memory, place + _WORDS.size, zlib.crc32(words))
         self._memory[place + 8 : place + _WORDS.size] = words[8:]
@@ -98,7 +98,7 @@ class Mailbox:
                 return Taken(number, None)
             header = Header(*rest)
             checksum = _CHECKSUM.unpack_from(self._memory, place + _WORDS.size)[0]
-            total = copy_and_sum(self._slots[number % 2], pieces)
+            total = copy_and_sum(self._pieces[number % 2], pieces)
             if self._words[place // 8] != sequence:
                 continue
             if checksum == zlib.crc32(words) and is_whole(buffer, total, header.check):
