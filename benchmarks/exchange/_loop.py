@@ -62,7 +62,7 @@ def _own_job(rendezvous: Rendezvous, number: int) -> Rendezvous:
 
 def run_plan(rendezvous: Rendezvous, plan: Plan) -> Timing:
     """One plan on this rank: warm up, meet the others, and step."""
-    exchange = make_exchange(plan.exchange, rendezvous, plan.num_parameters)
+    exchange = make_exchange(plan.exchange, rendezvous)
     try:
         exchange.start({"weights": torch.zeros(1, plan.num_parameters)})
         state = _State(exchange, plan, rendezvous.world.rank)
