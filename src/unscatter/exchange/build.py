@@ -46,10 +46,11 @@ def join_exchange(settings: ExchangeSettings, world: World, *, same: Mapping[str
     rendezvous = Rendezvous.join(world, timeout_s=settings.timeout_s)
     for what, value in {"exchange": settings.name, **(same or {})}.items():
         rendezvous.compare(what, value)
-    return _build(settings, rendezvous)
+    return build_exchange(settings, rendezvous)
 
 
-def _build(settings: ExchangeSettings, rendezvous: Rendezvous) -> Exchange:
+def build_exchange(settings: ExchangeSettings, rendezvous: Rendezvous) -> Exchange:
+    """The exchange among ranks that have met."""
     timeout_s = settings.timeout_s
     match settings.name:
         case "async-ring":
