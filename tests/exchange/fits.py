@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from unscatter.exchange.build import build_exchange
@@ -21,8 +20,8 @@ from unscatter.problems import proxy2d
 from unscatter.runs import execute, resume
 from unscatter.solve import SolveSettings
 
-SETTINGS = SolveSettings(steps=60, max_rounds=1, held_out=0.2, diagnose=False, checkpoint_every=20, log_every=10, seed=3)
-METHOD = Gan(GanSettings(num_events=128))
+SETTINGS = SolveSettings(steps=120, max_rounds=1, held_out=0.2, diagnose=False, checkpoint_every=40, log_every=20, seed=3)
+METHOD = Gan(GanSettings(num_events=256))
 
 
 @dataclass
@@ -86,10 +85,3 @@ def fit(
         }
     finally:
         exchange.close()
-
-
-def alone(path: Path) -> np.ndarray:
-    """The fit of a single process."""
-    problem = proxy2d(nodes=17)
-    data = problem.simulate(num_events=9000, seed=1)
-    return execute(problem, data, path=path, method=METHOD, settings=SETTINGS).estimate.parameters.double().numpy()

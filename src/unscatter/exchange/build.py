@@ -64,7 +64,7 @@ def build_exchange(settings: ExchangeSettings, rendezvous: Rendezvous) -> Exchan
         case "localsteps":
             return LocalSteps(rendezvous, every=settings.every, timeout_s=timeout_s)
         case "quorum":
-            return Quorum(rendezvous, quorum=settings.quorum, timeout_s=timeout_s)
+            return Quorum(rendezvous, quorum=settings.quorum, max_lag=settings.max_lag, timeout_s=timeout_s)
         case "horovod":
             return Horovod(rendezvous, timeout_s=timeout_s)
         case "rma":

@@ -48,10 +48,12 @@ class ExchangeSettings(BaseModel):
     """``localsteps`` only: steps between averages of the weights."""
     quorum: int | None = Field(default=None, ge=1)
     """``quorum`` only: ranks to wait for; nine in ten when null."""
+    max_lag: int = Field(default=16, ge=0)
+    """``quorum`` only: steps that a rank may be behind before the others wait for it."""
 
     def without_effect(self) -> list[str]:
         """Options that were given but belong to another exchange."""
         ring = dict.fromkeys(("max_staleness", "distances", "straggler_s", "silence_s", "transport", "host"), "async-ring")
         others = {"late": "allreduce", "group_size": "grouped", "outer_every": "grouped", "every": "localsteps", "quorum": "quorum"}
-        owners = ring | others
+        owners = ring | others | {"max_lag": "quorum"}
         return [option for option, owner in owners.items() if option in self.model_fields_set and self.name != owner]
