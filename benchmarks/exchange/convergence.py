@@ -84,11 +84,16 @@ def shards(sets: list[Events], ranks: int) -> list[StackedEvents]:
     return [StackedEvents({"events": [Events(s.values[r::ranks], s.columns) for s in sets]}, exposure=1 / ranks) for r in range(ranks)]
 
 
-def run_allreduce(problem: Problem, sources: list[StackedEvents], chosen: Setting, law: str) -> tuple[Tensor, Course]:
-    """Estimates ``[data set, size]`` and the course."""
-    random, course, results = np.random.default_rng(chosen.seed), Course(), [torch.empty(0)] * chosen.ranks
+def slowest(chosen: Setting, law: str) -> np.ndarray:
+    """Virtual time after each step of ranks that wait for one another."""
+    random = np.random.default_rng(chosen.seed)
+    return np.cumsum([max(LAWS[law](random, rank) for rank in range(chosen.ranks)) for _ in range(chosen.steps)])
+
+
+def run_allreduce(problem: Problem, sources: list[StackedEvents], chosen: Setting) -> tuple[Tensor, Course]:
+    """Estimates ``[data set, size]`` and the course over steps, which does not depend on how long these take."""
+    course, results = Course(), [torch.empty(0)] * chosen.ranks
     barrier, shared = threading.Barrier(chosen.ranks), [None] * chosen.ranks
-    clock = np.cumsum([max(LAWS[law](random, rank) for rank in range(chosen.ranks)) for _ in range(chosen.steps)])
 
     def rank_main(rank: int) -> None:
         method = Gan(chosen.settings)
@@ -98,7 +103,7 @@ def run_allreduce(problem: Problem, sources: list[StackedEvents], chosen: Settin
         for step in range(chosen.steps):
             state, _ = method.step(state, sources[rank])
             if rank == 0 and (step + 1) % chosen.record_every == 0:
-                course.times.append(float(clock[step]))
+                course.times.append(step + 1)
                 course.parameters.append(method.result(state).parameters.double())
         results[rank] = method.result(state).parameters.double()
 
@@ -172,10 +177,12 @@ def main() -> None:
 
     print(f"{args.ranks} ranks, {args.data_sets} sets of {args.events} events, {args.batch} events per step and rank, {args.steps} steps")
     show("maximum likelihood", likelihood, Course([0.0], [likelihood]))
+    if "allreduce" in args.exchange:
+        found, course = run_allreduce(problem, sources, chosen)
+        for law in args.law:
+            clock = slowest(chosen, law)
+            show(f"{law}: allreduce", found, replace(course, times=[float(clock[int(step) - 1]) for step in course.times]))
     for law in args.law:
-        if "allreduce" in args.exchange:
-            found, course = run_allreduce(problem, sources, chosen, law)
-            show(f"{law}: allreduce", found, course)
         if "async-ring" not in args.exchange:
             continue
         for rate in args.rate:
