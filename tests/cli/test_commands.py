@@ -25,7 +25,7 @@ events: {simulate: {num_events: 500}}
 method: {num_events: 64, discriminator: {hidden: [8]}}
 solve: {steps: 6, max_rounds: 1, log_every: 2, held_out: 0.0}
 """
-COMMANDS = ("problems", "simulate", "check", "solve", "resume", "report", "compare", "schema")
+COMMANDS = ("problems", "simulate", "check", "solve", "resume", "health", "submit", "report", "compare", "schema")
 
 
 def call(*arguments: str, width: int = 60) -> Result:

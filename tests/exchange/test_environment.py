@@ -42,7 +42,7 @@ OPEN_MPI = {
 # Cray PALS under PBS, as on Polaris.
 PALS = {
     "PMI_RANK": "6", "PMI_SIZE": "8", "PMI_LOCAL_RANK": "2", "PMI_LOCAL_SIZE": "4", "PALS_RANKID": "6", "PALS_NODEID": "1",
-    "PALS_LOCAL_RANKID": "2", "PALS_LOCAL_SIZE": "4", "PBS_JOBID": "77.head", "MASTER_ADDR": "x3001",
+    "PALS_LOCAL_RANKID": "2", "PALS_LOCAL_SIZE": "4", "PALS_APID": "9b1c", "PBS_JOBID": "77.head", "MASTER_ADDR": "x3001",
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def place(world: World) -> tuple[int, int, int, int, int]:
         (BATCH_SHELL, "none", (0, 1, 0, 1, 0), "127.0.0.1", True, ""),
         (HYDRA, "mpiexec", (1, 2, 1, 2, 0), "127.0.0.1", False, None),
         (OPEN_MPI, "mpiexec", (5, 8, 1, 4, 1), "node1", False, "mpi-prterun-node1-17@1"),
-        (PALS, "pbs", (6, 8, 2, 4, 1), "x3001", False, "pbs-77.head"),
+        (PALS, "pbs", (6, 8, 2, 4, 1), "x3001", False, "mpi-77.head-9b1c"),
     ],
     ids=["none", "unscatter", "torchrun", "srun", "srun --mpi=pmi2", "sbatch without srun", "mpich", "open mpi", "pals"],
 )
@@ -100,7 +100,7 @@ def test_inner_launcher_counts() -> None:
     # mpiexec in a job of two nodes: srun has started one helper on each of them, and the four ranks inherit its variables.
     helper = SRUN | {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "0"}
     world = World.from_environment(helper | {"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"})
-    assert (world.launcher, place(world), world.address) == ("mpiexec", (3, 4, 1, 2, 1), "nid008")
+    assert (world.launcher, place(world), world.address, world.job) == ("mpiexec", (3, 4, 1, 2, 1), "nid008", "mpi-812-1")
 
 
 @pytest.mark.parametrize("step", ["4294967290", "4294967291", "4294967292"], ids=["interactive", "batch", "extern"])

@@ -167,6 +167,42 @@ def resume(
 
 
 @app.command()
+def health(run: RunPath) -> None:
+    """Show how each rank of a run is: steps, staleness, when it was last heard of."""
+    from unscatter.cli import health_commands
+
+    raise typer.Exit(health_commands.health(run))
+
+
+@app.command()
+def submit(
+    runcard: Annotated[Path, typer.Argument(metavar="RUNCARD", help="A YAML file.", show_default=False)],
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="Nodes.")] = 1,
+    ranks_per_node: Annotated[int, typer.Option(metavar="N", min=1, help="Processes per node, one per GPU.")] = 1,
+    time: Annotated[str, typer.Option(metavar="TIME", help="Time limit as Slurm takes it: minutes, or h:mm:ss.")] = "60",
+    partition: Annotated[str | None, typer.Option(metavar="NAME", help="Partition; the cluster's when left out.")] = None,
+    gpus_per_node: Annotated[int | None, typer.Option(metavar="N", min=1, help="GPUs per node.", show_default=False)] = None,
+    cpus_per_rank: Annotated[int | None, typer.Option(metavar="N", min=1, help="Cores per process.", show_default=False)] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--sbatch", metavar="NAME=VALUE", help="Another option of sbatch, as account=abc; may be repeated.")
+    ] = None,
+    overrides: Overrides = None,
+    path: Annotated[Path | None, typer.Option("--run", metavar="PATH", help="The new run directory, instead of the runcard's.")] = None,
+    exchange: ExchangeName = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script and submit nothing.")] = False,
+) -> None:
+    """Submit the fit of a runcard to Slurm, as a job of many ranks."""
+    from unscatter.cli import submit_commands
+    from unscatter.launch.slurm import SlurmSettings
+
+    settings = SlurmSettings(
+        nodes=nodes, ranks_per_node=ranks_per_node, time=time, partition=partition, gpus_per_node=gpus_per_node,
+        cpus_per_rank=cpus_per_rank, options=submit_commands.named_options(options or []),
+    )  # fmt: skip
+    submit_commands.submit(runcard, overrides or [], exchange, path, settings, dry_run=dry_run)
+
+
+@app.command()
 def report(run: RunPath) -> None:
     """Write the report of a run again, as report.html in its directory."""
     from unscatter.cli import commands

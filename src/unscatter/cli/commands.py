@@ -223,7 +223,8 @@ def _conclude(fit: Fit, rank: Rank, run: RunDirectory, *, quiet: bool) -> ExitCo
     interrupted_by = fit.summary.get("interrupted_by")
     code = code_of_fit(fit.stop_reason, interrupted_by)
     if not rank.leads:
-        return code
+        # Launchers of clusters stop a job as soon as a rank ends with another code, while the leading one may still be writing.
+        return ExitCode.FINE
     if fit.stop_reason == "interrupted":
         _errors().print(
             f"Stopped by {interrupted_by} after step {fit.num_steps}; a checkpoint is in '{run.path}'. Go on:\n"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 from rich.console import Console
 
@@ -41,12 +41,12 @@ def rank_display(rank: Rank, run: Path, console: Console, *, quiet: bool) -> Ite
             yield logged if quiet else [*logged, PlainLines(_plain(log))]
         return
     with LateFile(RunDirectory(run).log(rank.world.rank)) as log:
-        lines = [] if quiet else [PlainLines(_plain(cast(IO[str], log)))]
+        lines = [] if quiet else [PlainLines(_plain(log))]
         with progress_display(console, quiet=quiet or rank.world.rank > 0) as observers:
             yield [*logged, *lines, *observers]
 
 
-def _plain(file: IO[str]) -> Console:
+def _plain(file: Any) -> Console:
     return Console(file=file, force_terminal=False, color_system=None, highlight=False)
 
 

@@ -112,6 +112,11 @@ class AsyncRing:
         """Push-sum mass of this rank and of its transfers that nobody has confirmed."""
         return self._state.total_mass
 
+    @property
+    def step_scale(self) -> float:
+        """Factor for the next step, see :class:`~unscatter.exchange.push_sum.PushSum`."""
+        return self._state.step_scale
+
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Begin another fit, with new mailboxes: tensors of the first rank, on all ranks."""
         shared = dict(tensors) if self.board is None else self.board.share(tensors, is_lost=self._is_dead)
@@ -197,7 +202,9 @@ class AsyncRing:
         return health.done or not health.alive
 
     def _look_round(self) -> None:
-        """Close the ring over ranks that are gone, and open it for those that are back."""
+        """See what was taken; close the ring over ranks that are gone, and open it for those that are back."""
+        for lane, under_way in list(self._state.outgoing.items()):
+            self._state.book(lane, self.transport.confirmed(under_way.target, lane))
         others = (rank for rank in range(self.num_ranks) if rank != self.rank)
         gone = frozenset(rank for rank in others if self._is_away(rank))
         if gone == self._gone:
@@ -207,7 +214,7 @@ class AsyncRing:
         self._ring = Ring(tuple(range(self.num_ranks))).without(tuple(gone))
         for lane, under_way in list(self._state.outgoing.items()):
             if under_way.target in gone:
-                self._state.settle(lane, self.transport.confirmed(under_way.target, lane))
+                self._state.take_back(lane)
         self._last_news = self.counts.steps
 
     def _merge_all(self, flat: Tensor) -> tuple[Tensor, float | None]:
@@ -248,7 +255,7 @@ class AsyncRing:
             return
         lane = list(lanes)[self.counts.steps % len(lanes)]
         target = self._ring.right(self.rank, lanes[lane])
-        if not self._state.may_give(lane, target, self.transport.confirmed(target, lane)):
+        if not self._state.may_give(lane, target):
             return
         total = checksum(flat) if total is None else total
         if not math.isfinite(total):

@@ -191,7 +191,6 @@ def _mpi(environ: _Variables) -> WorldFacts | None:
     if ranks is None:
         return None
     rank, size, because = ranks
-    pbs = environ.text("PBS_JOBID")
     local_rank = environ.number(
         "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "PALS_LOCAL_RANKID", "MV2_COMM_WORLD_LOCAL_RANK"
     )
@@ -199,11 +198,12 @@ def _mpi(environ: _Variables) -> WorldFacts | None:
         "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "PMI_LOCAL_SIZE", "PALS_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"
     )
     local = _local(environ, rank, size, local_rank, local_size)
-    job = _mpi_job(environ, pbs, alone=local[1] == size)
+    job = _mpi_job(environ, alone=local[1] == size)
+    launcher = "mpiexec" if environ.text("PBS_JOBID") is None else "pbs"
     return WorldFacts(
         rank=rank, size=size, local_rank=local[0], local_size=local[1], node=_or(environ.number("PALS_NODEID"), local[2]),
         address=_address(environ, _hosts(environ), alone=local[1] == size, because=because), port=_port(environ, job),
-        hosts_rendezvous=rank == 0, launcher="mpiexec" if pbs is None else "pbs", job=job, secret=_secret(environ, job),
+        hosts_rendezvous=rank == 0, launcher=launcher, job=job, secret=_secret(environ, job),
     )  # fmt: skip
 
 
@@ -230,14 +230,17 @@ def _mpi_ranks(environ: _Variables) -> tuple[int, int, str] | None:
     return next(((rank, size, f"{text} are set") for (rank, size), text in found.items()), None)
 
 
-def _mpi_job(environ: _Variables, pbs: str | None, *, alone: bool) -> str:
-    if pbs is not None:
-        return f"pbs-{pbs}"
-    common = environ.text("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PALS_APID", "SLURM_JOB_ID", "LSB_JOBID", "JOB_ID")
-    if common is not None:
-        return f"mpi-{common}"
-    # On a single node the ranks have the process in common that has started them.
-    return f"mpi-{nearest_ancestor(_MPI_STARTERS)}" if alone else "mpi"
+def _mpi_job(environ: _Variables, *, alone: bool) -> str:
+    """The batch job and the start within it: a batch job may call mpiexec more than once at the same time."""
+    batch = environ.text("PBS_JOBID", "SLURM_JOB_ID", "LSB_JOBID")
+    start = environ.text("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PALS_APID")
+    if start is None and alone:
+        # On a single node the ranks have the process in common that has started them.
+        start = str(nearest_ancestor(_MPI_STARTERS))
+    if start is None and batch is not None:
+        # Of the helpers that mpiexec has started on all nodes together.
+        start = environ.text("SLURM_STEP_ID")
+    return "-".join(["mpi", *(part for part in (batch, start) if part is not None)])
 
 
 def _local(environ: _Variables, rank: int, size: int, local_rank: int | None, local_size: int | None) -> tuple[int, int, int]:

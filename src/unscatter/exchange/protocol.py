@@ -37,6 +37,11 @@ class Exchange(Protocol):
         """Whether all ranks make the same steps, so that they have to be resumed from checkpoints of the same one."""
         ...
 
+    @property
+    def step_scale(self) -> float:
+        """Factor for the generator's next step, one with synchronous exchanges."""
+        ...
+
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Begin a fit, or another round of it: the constants and first weights of the leading rank, on all ranks.
 
@@ -110,6 +115,11 @@ class NoExchange:
     def in_step(self) -> bool:
         """With itself."""
         return True
+
+    @property
+    def step_scale(self) -> float:
+        """One."""
+        return 1.0
 
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of this rank."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 #: Share of its mass that a rank gives away with one transfer.
 SHARE = 0.5
+_MAX_STEP_SCALE = 4.0
 
 
 def age_factor(lag: int, max_staleness: int | None) -> float:
@@ -64,21 +65,22 @@ class PushSum:
     def __post_init__(self) -> None:
         self._next_transfer = self.first_transfer
 
-    def may_give(self, lane: int, target: int, confirmed: int) -> bool:
-        """Whether the lane is free for a new transfer to ``target``; books what was confirmed.
+    def book(self, lane: int, confirmed: int) -> None:
+        """Note what the target of a lane has taken.
 
         Args:
             lane: which.
-            target: who is to have it.
-            confirmed: number of the last transfer that ``target`` has taken from this lane.
+            confirmed: number of the last transfer that the target has taken from this lane.
         """
-        under_way = self.outgoing.get(lane)
-        if under_way is None:
-            return True
-        if under_way.target == target and confirmed < under_way.transfer:
-            return False
-        self.settle(lane, confirmed if under_way.target == target else 0)
-        return True
+        if lane in self.outgoing and confirmed >= self.outgoing[lane].transfer:
+            del self.outgoing[lane]
+
+    def may_give(self, lane: int, target: int) -> bool:
+        """Whether the lane is free for a new transfer to ``target``."""
+        if lane in self.outgoing and self.outgoing[lane].target != target:
+            # The ring has changed: what the old target has not taken stays here.
+            self.take_back(lane)
+        return lane not in self.outgoing
 
     def give(self, lane: int, target: int) -> Outgoing:
         """Set a share of the mass aside for ``target``."""
@@ -88,11 +90,9 @@ class PushSum:
         self._next_transfer += 1
         return self.outgoing[lane]
 
-    def settle(self, lane: int, confirmed: int) -> None:
-        """Close the transfer of a lane: what was not taken stays here, since its target is gone or is no neighbour any more."""
-        under_way = self.outgoing.pop(lane)
-        if confirmed < under_way.transfer:
-            self.mass += under_way.share
+    def take_back(self, lane: int) -> None:
+        """Undo the transfer of a lane, because its target is gone or is no neighbour any more."""
+        self.mass += self.outgoing.pop(lane).share
 
     def is_new(self, source: int, lane: int, transfer: int) -> bool:
         """Whether a transfer was not taken before."""
@@ -109,6 +109,14 @@ class PushSum:
         self._taken[source, lane] = transfer
         self.mass += share
         self.clock = max(self.clock, clock)
+
+    @property
+    def step_scale(self) -> float:
+        r"""Factor :math:`1/w` for steps of this rank, so that each moves the average over all ranks alike, whatever mass the rank holds.
+
+        It is bounded, for the sake of stability, where much is under way to targets that do not take it.
+        """
+        return min(1.0 / self.mass, _MAX_STEP_SCALE)
 
     @property
     def total_mass(self) -> float:

@@ -59,6 +59,8 @@ class RankHealth:
 def read_health(directory: Path) -> list[RankHealth]:
     """How the ranks of a job were when they last wrote it, in their order; nothing of ranks that have not.
 
+    What an earlier start with more ranks has left is passed over.
+
     Args:
         directory: with the logs of the job.
 
@@ -70,12 +72,8 @@ def read_health(directory: Path) -> list[RankHealth]:
         [40]
     """
     found = [health for file in directory.glob("rank*.json") if (health := _read(file)) is not None]
-    return sorted(found, key=lambda health: health.rank)
-
-
-def read_health_of(directory: Path, rank: int) -> RankHealth | None:
-    """How one rank was when it last wrote it; None before."""
-    return _read(directory / _file_name(rank))
+    size = max(found, key=lambda health: health.heard).size if found else 0
+    return sorted((health for health in found if health.rank < size), key=lambda health: health.rank)
 
 
 def _read(file: Path) -> RankHealth | None:

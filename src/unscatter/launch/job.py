@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -124,6 +125,7 @@ class _Job:
     """When the ranks are sent what."""
 
     def start(self, command: Sequence[str], variables: JobVariables) -> None:
+        self.logs.note(f"job {variables.job}: {self.settings.num_ranks} ranks of {shlex.join(command)}")
         for rank in range(self.settings.num_ranks):
             log = self.logs.log(rank)
             self.logs.begin(rank, f"rank {rank} of {self.settings.num_ranks}, job {variables.job}")
@@ -142,6 +144,7 @@ class _Job:
                 next_tick = time.monotonic() + _TICK_S
             time.sleep(_POLL_S)
         self.logs.settle()
+        self.logs.note(f"codes of the ranks: {[rank.code for rank in self.ranks]}")
         tick(self.logs)
 
     @property
@@ -164,14 +167,18 @@ class _Job:
         if self.failed is not None or self.requests > 0:
             return
         if self.pressed:
-            self.report(f"rank {rank.rank} had not ended {self.settings.end_s:g} s after the first one, and was stopped.")
+            self.tell(f"rank {rank.rank} had not ended {self.settings.end_s:g} s after the first one, and was stopped.")
             return
         if self.settings.survives and self.running:
             self.lost.append(rank.rank)
-            self.report(f"rank {rank.rank} of {len(self.ranks)} {how_it_ended(rank.code or 0)}; the others go on.")
+            self.tell(f"rank {rank.rank} of {len(self.ranks)} {how_it_ended(rank.code or 0)}; the others go on.")
             return
         self.failed = rank
         self.ask_to_stop(signal.SIGTERM, after=self.settings.settle_s, within=self.settings.lost_s)
+
+    def tell(self, text: str) -> None:
+        self.logs.note(text)
+        self.report(text)
 
     def obey(self) -> None:
         """Do what the launcher has been asked by signals."""

@@ -50,6 +50,11 @@ class JobLogs:
         with self.log(rank).open("a", encoding="utf-8") as file:
             file.write(f"{_MARK} {datetime.now(UTC).isoformat(timespec='seconds')} {title}\n")
 
+    def note(self, text: str) -> None:
+        """Keep what the launcher has to say about the job, too."""
+        with (self.directory / "launcher.log").open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
     def settle(self) -> None:
         """Move the logs into the run directory once it exists."""
         if self.directory == self.run.logs or not (self._exists() and self.run.logs.is_dir()):

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.exchange.collectives.workers import BAD, STEPS, gradient
-from tests.exchange.mpi.launch import needs_mpi, run_mpi_ranks
-from tests.exchange.ranks import values
+from tests.exchange.mpi.launch import everything, needs_mpi, run_mpi_ranks
+from tests.exchange.mpi.workers import WORLDS
 from unscatter.errors import MissingExtraError
 from unscatter.exchange.mpi import Rma
 from unscatter.exchange.rendezvous import Rendezvous
 from unscatter.exchange.world import World
 
-WORLDS = [1, 2, 3, 5, 8]
 
-
-@cache
 def runs(num_ranks: int) -> list[dict[str, Any]]:
-    with TemporaryDirectory() as directory:
-        return values(run_mpi_ranks(Path(directory), num_ranks, "tests.exchange.mpi.workers:rma"))
+    return [run[f"rma {num_ranks}"] for run in everything()[:num_ranks]]
 
 
 @needs_mpi

@@ -32,6 +32,11 @@ class Synchronous(ABC):
         return self._peers.rank == 0
 
     @property
+    def step_scale(self) -> float:
+        """One: all ranks make the same step."""
+        return 1.0
+
+    @property
     def in_step(self) -> bool:
         """Yes: all ranks make the same steps."""
         return True

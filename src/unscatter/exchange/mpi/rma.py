@@ -20,8 +20,8 @@ class Rma(Synchronous):
     have offsets of their own, numbers tell what is complete, and a failure is an error.  Rows (replicas) that are not finite are left out
     of the mean and counted.  Everything outside the steps goes the way of the other synchronous exchanges.
 
-    The ranks have to be started by MPI: ``mpiexec -n N unscatter solve RUNCARD``.  After a failure a process ends with exit code 1 and
-    without ``MPI_Finalize``, which would wait for the lost rank; most launchers end the whole job when one rank dies.
+    The ranks have to be started by MPI: ``mpiexec -n N unscatter solve RUNCARD``.  After a failure a process ends without
+    ``MPI_Finalize``, which would wait for the lost rank; most launchers end the whole job when one rank dies.
 
     Args:
         rendezvous: where the ranks meet.

@@ -75,7 +75,7 @@ def bring_together(state: GanState, settings: GanSettings, discriminator: Player
     loss = loss + LOSSES[settings.loss].curvature * prior_loss(static, latent)
     (gradient,) = torch.autograd.grad(loss.sum(), weights)
     gradient = static.exchange.before_step(gradient)
-    factor = rate_factor(settings, state)
+    factor = rate_factor(settings, state) * static.exchange.step_scale
     player, skipped = _stepped(state.generator, gradient, settings.generator, factor, shared_scale=_is_preconditioned(static))
     player = player._replace(weights=static.exchange.after_step(player.weights))
     return player, skipped, metrics

@@ -1,0 +1,211 @@
+"""The asynchronous ring under a virtual clock: every run is repeated bit for bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from unscatter.errors import PeerLostError
+from unscatter.exchange.async_ring import AsyncRing
+from unscatter.exchange.transports import Header
+from unscatter.exchange.transports.virtual import VirtualNetwork, VirtualTransport, run_ranks
+
+Duration = Callable[[np.random.Generator, int], float]
+
+
+def lognormal(random: np.random.Generator, rank: int) -> float:
+    return float(random.lognormal(-0.5, 1.0))
+
+
+def one_slow(random: np.random.Generator, rank: int) -> float:
+    return 5.0 if rank == 0 else 1.0
+
+
+def rings(network: VirtualNetwork, **options: object) -> list[AsyncRing]:
+    def opener(rank: int) -> Callable[..., VirtualTransport]:
+        return lambda *_: network.transport(rank)
+
+    return [AsyncRing(opener(rank), rank, network.num_ranks, **options) for rank in range(network.num_ranks)]  # pyright: ignore[reportArgumentType]
+
+
+def run(
+    network: VirtualNetwork,
+    members: list[AsyncRing],
+    weights: list[Tensor],
+    steps: int,
+    duration: Duration,
+    update: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Let every rank do ``steps`` steps; each adds ``update`` to its weights and then exchanges them."""
+    random = np.random.default_rng(seed)
+
+    def main(rank: int) -> Generator[float, None, None]:
+        for _ in range(steps):
+            yield duration(random, rank)
+            weights[rank] = members[rank].mix(weights[rank] + update * members[rank].step_scale)
+
+    run_ranks(network, [main(rank) for rank in range(len(members))])
+
+
+def moments(network: VirtualNetwork, members: list[AsyncRing], weights: list[Tensor]) -> tuple[float, Tensor]:
+    """Mass and mass times weights of all ranks and of everything under way, in double precision."""
+    taken = {
+        (key, header.transfer) for key, header, _ in network.under_way() if members[key[1]]._state.is_new(key[0], key[2], header.transfer)
+    }
+    mass, moment = 0.0, torch.zeros_like(weights[0], dtype=torch.float64)
+    for ring, opinion in zip(members, weights, strict=True):
+        mass += ring._state.mass
+        moment += ring._state.mass * opinion.double()
+    for key, header, payload in network.under_way():
+        if (key, header.transfer) in taken:
+            mass += header.share
+            moment += header.share * payload.double().reshape(moment.shape)
+    return mass, moment
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("duration", [lognormal, one_slow])
+def test_weights_approach_the_average_that_one_process_computes(num_ranks: int, duration: Duration) -> None:
+    network = VirtualNetwork(num_ranks, latency_s=lambda: 0.3)
+    members = rings(network, max_staleness=None)
+    # Inputs that differ by rank, replica and element.
+    weights = [torch.randn(2, 7) * (rank + 1) for rank in range(num_ranks)]
+    mean = torch.stack(weights).double().mean(0)
+    run(network, members, weights, 100, duration)
+    for opinion in weights:
+        torch.testing.assert_close(opinion.double(), mean, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 5, 8])
+def test_mass_and_what_ranks_have_learnt_are_conserved_while_messages_are_late(num_ranks: int) -> None:
+    random = np.random.default_rng(5)
+    network = VirtualNetwork(num_ranks, latency_s=lambda: float(random.exponential(2.0)))
+    members = rings(network, max_staleness=None)
+    weights = [torch.randn(1, 50) for _ in range(num_ranks)]
+    before = torch.stack(weights).double().sum(0)
+    run(network, members, weights, 60, lognormal)
+    mass, moment = moments(network, members, weights)
+    assert mass == pytest.approx(num_ranks, abs=1e-9)
+    torch.testing.assert_close(moment, before, rtol=1e-4, atol=1e-4)
+
+
+def test_nobody_waits_for_a_rank_that_is_five_times_slower() -> None:
+    network = VirtualNetwork(4)
+    members = rings(network)
+    weights = [torch.zeros(1, 3) for _ in range(4)]
+    run(network, members, weights, 100, one_slow)
+    assert members[1].counts.waited_s == 0
+    # Rank 0 has made its hundred steps after the others had ended theirs.
+    assert network.now_s == pytest.approx(500)
+
+
+@pytest.mark.parametrize("duration", [lambda random, rank: 1.0, lognormal])
+def test_updates_of_all_ranks_move_the_average_as_synchronous_averaging_would(duration: Duration) -> None:
+    network = VirtualNetwork(8)
+    members = rings(network)
+    weights = [torch.zeros(1, 3) for _ in range(8)]
+    run(network, members, weights, 100, duration, update=0.01)
+    mean = torch.stack(weights).mean()
+    assert float(mean) == pytest.approx(1.0, rel=0.05)
+    assert float(torch.stack(weights).std()) < 0.05
+
+
+def test_a_run_under_the_virtual_clock_repeats_itself_bit_for_bit() -> None:
+    def once() -> list[Tensor]:
+        network = VirtualNetwork(5, latency_s=lambda: 0.1)
+        weights = [torch.arange(4.0)[None] * (rank + 1) for rank in range(5)]
+        run(network, rings(network), weights, 40, lognormal, update=0.1)
+        return weights
+
+    assert all(torch.equal(a, b) for a, b in zip(once(), once(), strict=True))
+
+
+def test_the_ring_closes_over_a_dead_rank_and_the_others_still_agree() -> None:
+    network = VirtualNetwork(5)
+    members = rings(network)
+    weights = [torch.full((1, 2), float(rank)) for rank in range(5)]
+    run(network, members, weights, 2, lambda random, rank: 1.0)
+    network.kill(2)
+    alive = [0, 1, 3, 4]
+    for _ in range(60):
+        for rank in alive:
+            weights[rank] = members[rank].mix(weights[rank])
+    survivors = torch.stack([weights[rank] for rank in alive])
+    assert float(survivors.max() - survivors.min()) < 1e-5
+    assert members[0].statistics()["lost_ranks"] == 1
+    assert sum(members[rank].mass for rank in alive) > 2
+
+
+def test_a_rank_that_is_back_is_taken_into_the_ring_again_and_catches_up() -> None:
+    network = VirtualNetwork(3)
+    members = rings(network, max_staleness=8)
+    weights = [torch.zeros(1, 2) for _ in range(3)]
+    run(network, members, weights, 3, lambda random, rank: 1.0)
+    network.kill(1)
+    for _ in range(400):
+        for rank in (0, 2):
+            weights[rank] = members[rank].mix(weights[rank] + 0.01)
+    network.ranks[1].alive = True
+    before = float(weights[0].mean())
+    for _ in range(6):
+        for rank in range(3):
+            weights[rank] = members[rank].mix(weights[rank])
+    # What was learnt meanwhile outweighs by far what the sleeper still believed.
+    assert float(weights[1].mean()) == pytest.approx(before, rel=0.1)
+    assert float(weights[0].mean()) == pytest.approx(before, rel=0.1)
+
+
+@pytest.mark.parametrize("bad", ["nan", "garbage", "checksum"])
+def test_a_damaged_message_is_refused_counted_and_harmless(bad: str) -> None:
+    network = VirtualNetwork(2)
+    _, right = rings(network)
+    payload = torch.full((6,), 3.0)
+    header = Header(1, 1, 0, 0.5, 18.0)
+    if bad == "nan":
+        payload[2] = math.nan
+    elif bad == "garbage":
+        payload[2] = 1e30
+    else:
+        header = header._replace(check=17.0)
+    network.transport(0).publish(1, 0, header, payload)
+    found = right.mix(torch.zeros(1, 6))
+    assert torch.equal(found, torch.zeros(1, 6))
+    assert right.statistics()["refused"] == 1
+    assert right.mass == 1.0
+    network.transport(0).publish(1, 0, Header(1, 2, 0, 0.5, 18.0), torch.full((6,), 3.0))
+    # Half of its mass is on its way to the other rank, so the two halves count alike.
+    assert torch.equal(right.mix(found), torch.full((1, 6), 1.5))
+
+
+def test_weights_that_are_not_finite_are_not_published_and_recover_from_others() -> None:
+    network = VirtualNetwork(2)
+    left, right = rings(network)
+    left.mix(torch.full((1, 2), math.nan))
+    assert left.statistics()["withheld"] == 1
+    right.mix(torch.ones(1, 2))
+    assert torch.equal(left.mix(torch.full((1, 2), math.nan)), torch.ones(1, 2))
+
+
+def test_a_rank_without_any_news_waits_and_then_names_whom_it_has_waited_for() -> None:
+    network = VirtualNetwork(2)
+    left, _ = rings(network, max_staleness=3, timeout_s=0.05)
+    weights = torch.zeros(1, 2)
+    for _ in range(2):
+        weights = left.after_step(weights)
+    with pytest.raises(PeerLostError, match=r"rank 0 of 2 has heard nothing new for 0.05 s at step 3: rank 1 \(last at step -1\)"):
+        left.after_step(weights)
+    assert not rings(network, max_staleness=None)[0].isolated
+
+
+def test_staleness_is_measured_in_steps_behind_the_furthest() -> None:
+    network = VirtualNetwork(2, latency_s=lambda: 10.0)
+    members = rings(network)
+    weights = [torch.zeros(1, 2) for _ in range(2)]
+    run(network, members, weights, 40, lambda random, rank: 1.0)
+    assert 8 <= members[0].statistics()["staleness"] <= 12
