@@ -111,8 +111,9 @@ def test_updates_of_all_ranks_move_the_average_as_synchronous_averaging_would(du
     members = rings(network)
     weights = [torch.zeros(1, 3) for _ in range(8)]
     run(network, members, weights, 100, duration, update=0.01)
-    mean = torch.stack(weights).mean()
-    assert float(mean) == pytest.approx(1.0, rel=0.05)
+    mass, moment = moments(network, members, weights)
+    # Ranks that hold very little mass for a while cannot make up for it.
+    assert float(moment.mean()) / mass == pytest.approx(1.0, rel=0.1)
     assert float(torch.stack(weights).std()) < 0.05
 
 
@@ -176,7 +177,7 @@ def test_a_damaged_message_is_refused_counted_and_harmless(bad: str) -> None:
     network.transport(0).publish(1, 0, header, payload)
     found = right.mix(torch.zeros(1, 6))
     assert torch.equal(found, torch.zeros(1, 6))
-    assert right.statistics()["refused"] == 1
+    assert right.statistics()["messages_refused"] == 1
     assert right.mass == 1.0
     network.transport(0).publish(1, 0, Header(1, 2, 0, 0.5, 18.0), torch.full((6,), 3.0))
     # Half of its mass is on its way to the other rank, so the two halves count alike.

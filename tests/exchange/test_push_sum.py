@@ -69,6 +69,15 @@ def test_steps_move_the_average_alike_whatever_the_mass_within_a_bound() -> None
     assert rank.step_scale == 4.0
 
 
+def test_a_rank_keeps_a_quarter_of_its_mass_whoever_does_not_take_the_rest() -> None:
+    rank = PushSum()
+    for lane in range(6):
+        if rank.may_give(lane, 1):
+            rank.give(lane, 1)
+    assert rank.mass == 0.25
+    assert rank.total_mass == 1.0
+
+
 def test_a_changed_ring_takes_back_what_the_old_target_has_not_taken() -> None:
     rank = PushSum()
     rank.give(0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.file_proxy import FileProxy
 
 from unscatter.errors import RunError
-from unscatter.launch import JobEnd, JobSettings, run_job
+from unscatter.launch import JobEnd, JobSettings, guard, run_job
 
 PRELUDE = """
 import os, pathlib, signal, subprocess, sys, time
@@ -29,6 +32,9 @@ def wait_for(name):
 def sleep_for_ever(): time.sleep(1000)
 def leave_cleanly(number, frame): say("stopped by", signal.Signals(number).name); sys.exit(128 + number)
 """
+
+
+COMMAND = ["sh", "-c", "touch up; exec sleep 1000"]
 
 
 def program(tmp_path: Path, text: str) -> list[str]:
@@ -83,6 +89,15 @@ def test_each_rank_has_its_log_and_what_the_first_one_prints_is_shown(tmp_path: 
         assert f"rank {rank} of 3" in head
         assert sorted(lines) == [f"err {rank}", f"out {rank} of 3"]
     assert capsys.readouterr() == ("out 0 of 3\n", "err 0\n")
+
+
+def test_what_is_shown_goes_into_a_file_and_not_onto_the_display_in_front_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    file, display = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", FileProxy(Console(file=display), file))
+    run(tmp_path, 'say("result")')
+    assert (file.getvalue(), display.getvalue()) == ("result\n", "")
 
 
 def test_logs_move_into_the_run_directory_when_it_is_made_and_are_written_on(tmp_path: Path) -> None:
@@ -219,7 +234,9 @@ sleep_for_ever()
 
 STUBBORN = """
 signal.signal(signal.SIGTERM, lambda *_: (here / "asked").touch())
+(here / f"set{rank}").touch()
 if rank == 1:
+    wait_for("set0")
     (here / "pid").write_text(str(os.getpid())); (here / "ready").touch()
     os.kill(os.getpid(), signal.SIGSTOP)
 while True: time.sleep(0.1)
@@ -285,3 +302,16 @@ def test_launcher_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert eventually(lambda: not any(map(is_running, family)))
+
+
+def test_rank_ends_with_its_launcher_even_without_the_watcher(tmp_path: Path) -> None:
+    start = (
+        "import os, subprocess, sys, time\n"
+        f"rank = subprocess.Popen([sys.executable, '-I', '-S', {guard.__file__!r}, str(os.getpid()), *{COMMAND!r}])\n"
+        "print(rank.pid, flush=True)\n"
+        "while not os.path.exists('up'): time.sleep(0.01)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", start], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert eventually(lambda: not is_running(int(done.stdout)))

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from unscatter.errors import PeerLostError
 from unscatter.exchange.board import Board
-from unscatter.exchange.buffers import checksum, merged, sums_agree
 from unscatter.exchange.groups import Ring, ring_distances
 from unscatter.exchange.push_sum import PushSum
-from unscatter.exchange.transports import Header, Message, Transport
+from unscatter.exchange.transports import Header, Message, Transport, payload_sum
 
 #: Seconds between two looks at the mailboxes of a rank that must not go on alone.
 _WAIT_S = 0.001
@@ -30,8 +29,6 @@ class RingCounts:
     steps: int = 0
     published: int = 0
     merged: int = 0
-    refused: int = 0
-    """Messages that were torn, damaged or not finite."""
     withheld: int = 0
     """Steps after which the weights were not finite and therefore were not published."""
     waited_s: float = 0.0
@@ -55,8 +52,8 @@ class AsyncRing:
     mass to one of its right neighbours, the distances in rotation.  Gradients are not exchanged: what they did to the weights is.
 
     Args:
-        open_transport: opens mailboxes for so many numbers of a type, for the fit of a number; closed with the exchange, or when another
-            fit begins.
+        open_transport: opens mailboxes for so many numbers of a type, for the fit of a number, without ranks that were lost before;
+            closed with the exchange, or when another fit begins.
         rank: number of this rank.
         num_ranks: number of ranks.
         board: where ranks meet at the start and at the end of a round; None for none, in tests of the ring alone.
@@ -67,7 +64,7 @@ class AsyncRing:
         first_transfer: see :class:`~unscatter.exchange.push_sum.PushSum`.
     """
 
-    open_transport: Callable[[int, torch.dtype, int], Transport]
+    open_transport: Callable[[int, torch.dtype, int, frozenset[int]], Transport]
     rank: int
     num_ranks: int
     board: Board | None = None
@@ -81,6 +78,10 @@ class AsyncRing:
     _gone: frozenset[int] = field(default=frozenset(), init=False)
     _ring: Ring = field(init=False)
     _last_news: int = field(default=0, init=False)
+    _sound: bool = field(default=True, init=False)
+    """Whether the weights were finite when they were last looked at."""
+    _absent: frozenset[int] = field(default=frozenset(), init=False)
+    """Ranks that were lost before this fit began."""
     _looked_at_board: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -120,6 +121,7 @@ class AsyncRing:
     def start(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Begin another fit, with new mailboxes: tensors of the first rank, on all ranks."""
         shared = dict(tensors) if self.board is None else self.board.share(tensors, is_lost=self._is_dead)
+        self._absent = frozenset(rank for rank in range(self.num_ranks) if self._is_dead(rank))
         self.close()
         self._forget()
         return shared
@@ -150,14 +152,13 @@ class AsyncRing:
         """
         if self._transport is None:
             session = 0 if self.board is None else self.board.num_starts
-            self._transport = self.open_transport(weights.numel(), weights.dtype, session)
+            self._transport = self.open_transport(weights.numel(), weights.dtype, session, self._absent)
         self.counts.steps += 1
         self._state.clock += 1
         self.transport.beat(self.counts.steps)
         self._look_round()
-        flat = weights.detach().reshape(-1)
-        flat, total = self._merge_all(flat)
-        self._publish(flat, total)
+        flat = self._merge_all(weights.detach().reshape(-1))
+        self._publish(flat)
         return flat.reshape(weights.shape)
 
     @property
@@ -174,8 +175,8 @@ class AsyncRing:
                 raise PeerLostError(self._silence())
             time.sleep(_WAIT_S)
             self._look_round()
-            flat, total = self._merge_all(flat)
-            self._publish(flat, total)
+            flat = self._merge_all(flat)
+            self._publish(flat)
         self.counts.waited_s += time.monotonic() - begin
         return flat.reshape(weights.shape)
 
@@ -194,10 +195,15 @@ class AsyncRing:
         return {lane: d for lane, d in enumerate(distances[: self.transport.num_lanes]) if d < members}
 
     def _is_dead(self, rank: int) -> bool:
-        return self._transport is not None and not self._transport.health(rank).alive
+        if rank in self._absent or rank == self.rank or self._transport is None:
+            return rank in self._absent
+        health = self._transport.health(rank)
+        return not (health.alive or health.done)
 
     def _is_away(self, rank: int) -> bool:
         """Whether a rank is dead, or has finished its round."""
+        if rank in self._absent:
+            return True
         health = self.transport.health(rank)
         return health.done or not health.alive
 
@@ -209,7 +215,7 @@ class AsyncRing:
         gone = frozenset(rank for rank in others if self._is_away(rank))
         if gone == self._gone:
             return
-        self.counts.lost += sum(not self.transport.health(rank).done for rank in gone - self._gone)
+        self.counts.lost += sum(self._is_dead(rank) for rank in gone - self._gone)
         self._gone = gone
         self._ring = Ring(tuple(range(self.num_ranks))).without(tuple(gone))
         for lane, under_way in list(self._state.outgoing.items()):
@@ -217,38 +223,29 @@ class AsyncRing:
                 self._state.take_back(lane)
         self._last_news = self.counts.steps
 
-    def _merge_all(self, flat: Tensor) -> tuple[Tensor, float | None]:
-        """Merge the newest message of every lane; the checksum of the result where it is known."""
-        total = None
+    def _merge_all(self, flat: Tensor) -> Tensor:
+        """Merge the newest message of every lane."""
         for lane, distance in self._lanes().items():
             source = self._ring.left(self.rank, distance)
             message = self.transport.poll(source, lane)
             if message is None:
                 continue
-            if not self._state.is_new(source, lane, message.header.transfer):
-                self.transport.confirm(source, lane, message.header.transfer)
-                continue
-            flat, total = self._merge(flat, total, source, lane, message)
-        return flat, total
+            if self._state.is_new(source, lane, message.header.transfer):
+                flat = self._merge(flat, message)
+                self._state.take(source, lane, message.header.transfer, message.header.share, message.header.clock)
+            self.transport.confirm(source, lane, message.header.transfer)
+        return flat
 
-    def _merge(self, flat: Tensor, total: float | None, source: int, lane: int, message: Message) -> tuple[Tensor, float | None]:
-        header, out = message.header, torch.empty_like(flat)
-        lag = self._state.clock - header.clock
-        check, new_total = merged(flat, message.payload, self._state.coefficient(header.share, header.clock), out)
-        if not (sums_agree(check, header.check) and header.share > 0 and math.isfinite(header.share)):
-            self.counts.refused += 1
-            return flat, total
-        if not math.isfinite(new_total):
-            # The weights of this rank are not finite; those that came are.
-            out.copy_(message.payload)
-            new_total = check
-        self._state.take(source, lane, header.transfer, header.share, header.clock)
-        self.transport.confirm(source, lane, header.transfer)
-        self.counts.met(lag)
+    def _merge(self, flat: Tensor, message: Message) -> Tensor:
+        """The average with what has come, which the transport has found whole and finite."""
+        header = message.header
+        self.counts.met(self._state.clock - header.clock)
         self._last_news = self.counts.steps
-        return out, new_total
+        if not self._sound:
+            return message.payload.clone()
+        return torch.lerp(flat, message.payload, self._state.coefficient(header.share, header.clock))
 
-    def _publish(self, flat: Tensor, total: float | None) -> None:
+    def _publish(self, flat: Tensor) -> None:
         """Send the weights along the lane whose turn it is, if its last transfer has been taken."""
         lanes = self._lanes()
         if not lanes:
@@ -257,13 +254,13 @@ class AsyncRing:
         target = self._ring.right(self.rank, lanes[lane])
         if not self._state.may_give(lane, target):
             return
-        total = checksum(flat) if total is None else total
-        if not math.isfinite(total):
+        total = payload_sum(flat)
+        self._sound = math.isfinite(total)
+        if not self._sound:
             self.counts.withheld += 1
             return
         given = self._state.give(lane, target)
-        header = Header(given.transfer, given.transfer, self._state.clock, given.share, total)
-        self.transport.publish(target, lane, header, flat)
+        self.transport.publish(target, lane, Header(given.transfer, given.transfer, self._state.clock, given.share, total), flat)
         self.counts.published += 1
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -300,7 +297,6 @@ class AsyncRing:
         return {
             "published": counts.published,
             "merged": counts.merged,
-            "refused": counts.refused,
             "withheld": counts.withheld,
             "waited_s": counts.waited_s,
             "staleness": counts.staleness_sum / max(counts.merged, 1),

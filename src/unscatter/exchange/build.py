@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
-from unscatter.exchange.address import own_address
 from unscatter.exchange.async_ring import AsyncRing
 from unscatter.exchange.board import Board
 from unscatter.exchange.collectives import AllReduce, Grouped, LocalSteps, Quorum, RingAllReduce
 from unscatter.exchange.groups import ring_distances
+from unscatter.exchange.horovod import Horovod
+from unscatter.exchange.mpi.rma import Rma
 from unscatter.exchange.protocol import Exchange, NoExchange
 from unscatter.exchange.rendezvous import Rendezvous
 from unscatter.exchange.settings import ExchangeSettings
-from unscatter.exchange.transports import SharedMemoryTransport, TcpTransport, Transport
+from unscatter.exchange.transports import Transport, join_transport
+from unscatter.exchange.transports.mpi import MpiTransport
 from unscatter.exchange.world import World
 
 #: Transfers of one life of a rank: those of a later life have larger numbers.
@@ -43,10 +46,11 @@ def join_exchange(settings: ExchangeSettings, world: World, *, same: Mapping[str
     rendezvous = Rendezvous.join(world, timeout_s=settings.timeout_s)
     for what, value in {"exchange": settings.name, **(same or {})}.items():
         rendezvous.compare(what, value)
-    return _build(settings, rendezvous)
+    return build_exchange(settings, rendezvous)
 
 
-def _build(settings: ExchangeSettings, rendezvous: Rendezvous) -> Exchange:
+def build_exchange(settings: ExchangeSettings, rendezvous: Rendezvous) -> Exchange:
+    """The exchange among ranks that have met."""
     timeout_s = settings.timeout_s
     match settings.name:
         case "async-ring":
@@ -60,13 +64,11 @@ def _build(settings: ExchangeSettings, rendezvous: Rendezvous) -> Exchange:
         case "localsteps":
             return LocalSteps(rendezvous, every=settings.every, timeout_s=timeout_s)
         case "quorum":
-            return Quorum(rendezvous, quorum=settings.quorum, timeout_s=timeout_s)
+            return Quorum(rendezvous, quorum=settings.quorum, max_lag=settings.max_lag, timeout_s=timeout_s)
         case "horovod":
-            from unscatter.exchange.horovod import Horovod
-
             return Horovod(rendezvous, timeout_s=timeout_s)
         case "rma":
-            raise NotImplementedError
+            return Rma(rendezvous, timeout_s=timeout_s)
 
 
 def _async_ring(settings: ExchangeSettings, rendezvous: Rendezvous) -> AsyncRing:
@@ -75,10 +77,12 @@ def _async_ring(settings: ExchangeSettings, rendezvous: Rendezvous) -> AsyncRing
     board = Board(rendezvous, straggler_s=settings.straggler_s)
     if life > 1:
         board.catch_up()
-    places = _places(rendezvous)
 
-    def open_transport(num_parameters: int, dtype: torch.dtype, session: int) -> Transport:
-        return _open_transport(settings, rendezvous, places, num_parameters, dtype, session)
+    def open_transport(num_parameters: int, dtype: torch.dtype, session: int, absent: frozenset[int]) -> Transport:
+        # Mailboxes of another fit have another size: they need names and places on the board of their own.
+        own_world = replace(world, job=f"{world.job}.{session}")
+        own_board = replace(rendezvous.below(f"fit {session}"), world=own_world)
+        return _open_transport(settings, own_board, num_parameters, dtype, absent)
 
     return AsyncRing(
         open_transport, world.rank, world.size, board,
@@ -89,44 +93,15 @@ def _async_ring(settings: ExchangeSettings, rendezvous: Rendezvous) -> AsyncRing
     )  # fmt: skip
 
 
-def _places(rendezvous: Rendezvous) -> tuple[int, ...]:
-    """Node of every rank."""
-    world = rendezvous.world
-    rendezvous.put(f"node of rank {world.rank}", str(world.node).encode())
-    return tuple(int(rendezvous.get(f"node of rank {rank}", of=f"rank {rank}")) for rank in range(world.size))
-
-
 def _open_transport(
-    settings: ExchangeSettings, rendezvous: Rendezvous, nodes: tuple[int, ...], num_parameters: int, dtype: torch.dtype, session: int
+    settings: ExchangeSettings, rendezvous: Rendezvous, num_parameters: int, dtype: torch.dtype, absent: frozenset[int]
 ) -> Transport:
-    world = rendezvous.world
-    num_lanes = 1 if settings.distances == "plain" else len(ring_distances(world.size))
-    job, silence_s = f"{world.job}-{session}", settings.silence_s
-    neighbours = tuple(rank for rank, node in enumerate(nodes) if node == nodes[world.rank])
-    near = far = None
-    if settings.transport == "auto" and len(neighbours) > 1:
-        near = SharedMemoryTransport(
-            job, rank=world.rank, ranks=neighbours, num_lanes=num_lanes, num_parameters=num_parameters, dtype=dtype, silence_s=silence_s,
-            timeout_s=settings.timeout_s,
-        )  # fmt: skip
-        if len(neighbours) == world.size:
-            return near
-    far = _open_tcp(rendezvous, job, num_lanes, num_parameters, dtype, silence_s)
-    assert near is None, "hybrid"
-    return far
-
-
-def _open_tcp(rendezvous: Rendezvous, job: str, num_lanes: int, num_parameters: int, dtype: torch.dtype, silence_s: float) -> TcpTransport:
-    world, board = rendezvous.world, rendezvous.below(job)
-
-    def address_of(rank: int) -> tuple[str, int]:
-        host, _, port = board.get(f"address of rank {rank}", of=f"rank {rank}").decode().rpartition(":")
-        return host, int(port)
-
-    transport = TcpTransport(
-        rank=world.rank, num_ranks=world.size, num_lanes=num_lanes, num_parameters=num_parameters, dtype=dtype, silence_s=silence_s,
-        secret=world.secret, addresses=address_of, host=own_address(world), job=job,
+    num_lanes = 1 if settings.distances == "plain" else len(ring_distances(rendezvous.world.size))
+    if settings.transport == "mpi":
+        # A pulse is one per step there.
+        silence_s = max(settings.silence_s, settings.timeout_s)
+        return MpiTransport(rendezvous, num_lanes=num_lanes, num_parameters=num_parameters, dtype=dtype, silence_s=silence_s)
+    return join_transport(
+        rendezvous, num_lanes=num_lanes, num_parameters=num_parameters, dtype=dtype, kind=settings.transport, host=settings.host,
+        silence_s=settings.silence_s, absent=absent,
     )  # fmt: skip
-    host, port = transport.address
-    board.put(f"address of rank {world.rank}", f"{host}:{port}".encode())
-    return transport

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 
 #: Share of its mass that a rank gives away with one transfer.
 SHARE = 0.5
-_MAX_STEP_SCALE = 4.0
+#: Share of its mass that a rank always keeps: what it learns must count.
+_KEPT = 0.25
 
 
 def age_factor(lag: int, max_staleness: int | None) -> float:
@@ -76,11 +77,11 @@ class PushSum:
             del self.outgoing[lane]
 
     def may_give(self, lane: int, target: int) -> bool:
-        """Whether the lane is free for a new transfer to ``target``."""
+        """Whether the lane is free for a new transfer to ``target``, and enough mass is left to give some away."""
         if lane in self.outgoing and self.outgoing[lane].target != target:
             # The ring has changed: what the old target has not taken stays here.
             self.take_back(lane)
-        return lane not in self.outgoing
+        return lane not in self.outgoing and (1 - SHARE) * self.mass >= _KEPT * self.total_mass
 
     def give(self, lane: int, target: int) -> Outgoing:
         """Set a share of the mass aside for ``target``."""
@@ -114,9 +115,9 @@ class PushSum:
     def step_scale(self) -> float:
         r"""Factor :math:`1/w` for steps of this rank, so that each moves the average over all ranks alike, whatever mass the rank holds.
 
-        It is bounded, for the sake of stability, where much is under way to targets that do not take it.
+        It is bounded, for the sake of stability, where mass was lost with ranks that died.
         """
-        return min(1.0 / self.mass, _MAX_STEP_SCALE)
+        return min(1.0 / self.mass, 1.0 / _KEPT)
 
     @property
     def total_mass(self) -> float:

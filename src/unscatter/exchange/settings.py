@@ -34,8 +34,10 @@ class ExchangeSettings(BaseModel):
     """``async-ring`` only: seconds from when half of the ranks have finished a round until the others are told to come as they are."""
     silence_s: float = Field(default=5.0, gt=0)
     """``async-ring`` only: seconds without a sign of life after which a rank counts as lost."""
-    transport: Literal["auto", "tcp", "mpi"] = "auto"
+    transport: Literal["auto", "shared-memory", "tcp", "mpi"] = "auto"
     """``async-ring`` only: ``auto`` is shared memory inside a node and TCP between nodes."""
+    host: str | None = None
+    """``async-ring`` only: address at which the ranks of this node can be reached over the network; found out when null."""
     late: bool = False
     """``allreduce`` only: apply gradients one step late, so that the exchange runs beside the next step."""
     group_size: int = Field(default=4, ge=1)
@@ -46,12 +48,12 @@ class ExchangeSettings(BaseModel):
     """``localsteps`` only: steps between averages of the weights."""
     quorum: int | None = Field(default=None, ge=1)
     """``quorum`` only: ranks to wait for; nine in ten when null."""
+    max_lag: int = Field(default=16, ge=0)
+    """``quorum`` only: steps that a rank may be behind before the others wait for it."""
 
     def without_effect(self) -> list[str]:
         """Options that were given but belong to another exchange."""
-        owners = {
-            "max_staleness": "async-ring", "distances": "async-ring", "straggler_s": "async-ring", "silence_s": "async-ring",
-            "transport": "async-ring", "late": "allreduce", "group_size": "grouped", "outer_every": "grouped", "every": "localsteps",
-            "quorum": "quorum",
-        }  # fmt: skip
+        ring = dict.fromkeys(("max_staleness", "distances", "straggler_s", "silence_s", "transport", "host"), "async-ring")
+        others = {"late": "allreduce", "group_size": "grouped", "outer_every": "grouped", "every": "localsteps", "quorum": "quorum"}
+        owners = ring | others | {"max_lag": "quorum"}
         return [option for option, owner in owners.items() if option in self.model_fields_set and self.name != owner]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from unscatter.launch import guard
 
@@ -113,9 +113,16 @@ def _copy(source: IO[bytes], log: IO[bytes], stream: str) -> None:
     with source, log:
         for line in source:
             log.write(line)
-            target = getattr(sys, stream)
+            target = _target(stream)
             target.write(line.decode("utf-8", errors="replace"))
             target.flush()
+
+
+def _target(stream: str) -> Any:
+    """A stream of this process as it is now; past a display that would print on the terminal what belongs into a file."""
+    shown = getattr(sys, stream)
+    behind = getattr(shown, "rich_proxied_file", shown)
+    return shown if behind.isatty() else behind
 
 
 def how_it_ended(code: int) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from unscatter.errors import DisagreementError
 from unscatter.exchange.collectives import AllReduce, Grouped, LocalSteps, Quorum, RingAllReduce
 from unscatter.exchange.horovod import Horovod
 from unscatter.exchange.protocol import Exchange
@@ -127,6 +129,52 @@ def _calls(exchange: Exchange) -> dict[str, Any]:
         "nothing": exchange.agree("" if rank == 0 else "something"),
         "leads": exchange.leads,
     }
+
+
+def disagree(rendezvous: Rendezvous) -> dict[str, str]:
+    """What rank 0 and the others hear when they have other tensors."""
+    found = {}
+    for call in ("start", "total"):
+        exchange = AllReduce(rendezvous, timeout_s=10.0)
+        try:
+            getattr(exchange, call)({"weights": torch.zeros(3 + exchange.rank)})
+            found[call] = "no error"
+        except DisagreementError as error:
+            found[call] = str(error)
+        exchange.close()
+    return found
+
+
+def beside_a_group_of_the_user(rendezvous: Rendezvous) -> dict[str, Any]:
+    """Exchanges before, during and after the life of a default group of torch.distributed."""
+    rank, size = rendezvous.world.rank, rendezvous.world.size
+    found: dict[str, Any] = {"before": _mean(rendezvous), "left behind": dist.is_initialized()}
+    dist.init_process_group("gloo", store=rendezvous.below("user").store, rank=rank, world_size=size)
+    found["during"] = _mean(rendezvous)
+    values = torch.tensor([float(rank)])
+    dist.all_reduce(values)
+    found["sum of the user"] = float(values)
+    dist.destroy_process_group()
+    return found | {"after": _mean(rendezvous)}
+
+
+def _mean(rendezvous: Rendezvous) -> float:
+    exchange = AllReduce(rendezvous, timeout_s=10.0)
+    mean = float(exchange.before_step(torch.tensor([[float(exchange.rank)]])))
+    exchange.close()
+    return mean
+
+
+def absent(rendezvous: Rendezvous, missing: int) -> str:
+    """One rank does not build the exchange."""
+    if rendezvous.world.rank == missing:
+        time.sleep(3.0)
+        return "did not join"
+    try:
+        AllReduce(rendezvous, timeout_s=1.5)
+    except ConnectionError as error:
+        return str(error)
+    return "no error"
 
 
 def faulty(rendezvous: Rendezvous, name: str, victim: int, kind: str, timeout_s: float) -> str:

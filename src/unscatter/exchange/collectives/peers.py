@@ -112,16 +112,14 @@ class Peers:
         """The tensors of rank 0 bit for bit on all ranks, each on the device of this rank's tensor of that name.
 
         Raises:
-            DisagreementError: this rank has tensors of other names, types or shapes.
+            DisagreementError: ranks have tensors of other names, types or shapes; raised on all of them.
         """
-        description = self.agree(describe(tensors))
-        if tensors and description != describe(tensors):
-            raise DisagreementError(_other_tensors(self.rank, describe(tensors), description))
+        description = self._same(tensors)
         buffer = to_bytes(tensors) if self.rank == 0 else torch.empty(num_bytes(description), dtype=torch.uint8)
         if len(buffer):
             self.call(lambda: self.links.broadcast_(buffer))
         received = from_bytes(description, buffer)
-        return {name: tensor.to(tensors[name].device) if name in tensors else tensor for name, tensor in received.items()}
+        return {name: tensor.to(tensors[name].device) for name, tensor in received.items()}
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums over the ranks, added up in float64 or int64; types are kept.
@@ -129,12 +127,7 @@ class Peers:
         Raises:
             DisagreementError: ranks have tensors of other names, types or shapes; raised on all of them.
         """
-        own = describe(tensors)
-        first = self.agree(own)
-        differing = torch.tensor([int(own != first)])
-        self.call(lambda: self.links.sum_(differing))
-        if int(differing):
-            raise DisagreementError(_other_tensors(self.rank, own, first))
+        self._same(tensors)
         sums = widened(tensors)
         for buffer in sums.values():
             if len(buffer):
@@ -178,6 +171,16 @@ class Peers:
         self.links.close()
         self._failure = f"the exchange of rank {self.rank} is closed: build another one."
 
+    def _same(self, tensors: Mapping[str, Tensor]) -> str:
+        """The description of the tensors, once it is known that all ranks have the same."""
+        own = describe(tensors)
+        first = self.agree(own)
+        differing = torch.tensor([int(own != first)])
+        self.call(lambda: self.links.sum_(differing))
+        if int(differing):
+            raise DisagreementError(_other_tensors(self.rank, own, first))
+        return first
+
     def _connect(self) -> Links:
         try:
             return Links(self.board, timeout_s=self.timeout_s)
@@ -208,7 +211,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _other_tensors(rank: int, own: str, first: str) -> str:
+    who = f"rank {rank} and rank 0 do" if own != first else f"some other rank and rank {rank} do"
+    there = f", {first} there" if own != first else ", see the error of that rank"
     return (
-        f"rank {rank} and rank 0 do not exchange the same tensors (name, type, shape): {own} here, {first} there.\n"
+        f"{who} not exchange the same tensors (name, type, shape): {own} here{there}.\n"
         "Start all ranks of a job with the same code and the same runcard."
     )

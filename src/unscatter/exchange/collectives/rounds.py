@@ -30,14 +30,14 @@ class Rounds:
         >>> import torch
         >>> rounds = Rounds(3, quorum=2, max_lag=8)
         >>> rounds.add(0, torch.tensor([1.0]))
-        ... rounds.closed
-        0
         >>> rounds.add(2, torch.tensor([10.0]))
-        ... rounds.closed, rounds.result(1)
-        (1, (tensor([11.]), 2))
-        >>> rounds.add(1, torch.tensor([100.0]))
-        ... rounds.add(0, torch.tensor([2.0]))
-        ... rounds.add(2, torch.tensor([20.0]))
+        >>> rounds.result(1)
+        (tensor([11.]), 2)
+
+        What comes late is in the next round:
+
+        >>> for rank, value in (1, 100.0), (0, 2.0), (2, 20.0):
+        ...     rounds.add(rank, torch.tensor([value]))
         >>> rounds.result(2)
         (tensor([122.]), 3)
     """

@@ -45,7 +45,7 @@ class Synchronous(ABC):
         """The tensors of rank 0 on all ranks, bit for bit.
 
         Raises:
-            DisagreementError: this rank has tensors of other names, types or shapes.
+            DisagreementError: ranks have tensors of other names, types or shapes; raised on all of them.
             PeerLostError: a rank is missing.
         """
         self._restart()

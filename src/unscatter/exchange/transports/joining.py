@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import socket
+from collections.abc import Collection
 from typing import Literal
 
 import torch
 
 from unscatter.errors import ExchangeError
+from unscatter.exchange.address import own_address
 from unscatter.exchange.rendezvous import Rendezvous
 from unscatter.exchange.transports.hybrid import HybridTransport
 from unscatter.exchange.transports.protocol import Transport
 from unscatter.exchange.transports.shared_memory import SharedMemoryTransport
 from unscatter.exchange.transports.tcp import TcpTransport
-from unscatter.exchange.world import World
 
 TransportKind = Literal["auto", "shared-memory", "tcp"]
 
@@ -29,6 +28,7 @@ def join_transport(
     kind: TransportKind = "auto",
     host: str | None = None,
     silence_s: float = 5.0,
+    absent: Collection[int] = (),
 ) -> Transport:
     """Make the transport of this rank; returns when all ranks have made theirs.
 
@@ -42,6 +42,7 @@ def join_transport(
         kind: ``auto`` for shared memory inside nodes and TCP between them; ``shared-memory`` or ``tcp`` for one of them only.
         host: address at which this rank can be reached over the network; found out by default.
         silence_s: seconds without a word after which a rank counts as lost.
+        absent: ranks that are known to be gone: nobody waits for them, and nothing may be sent to them or asked of them.
 
     Raises:
         ExchangeError: shared memory was asked for and the ranks run on several nodes, or a transport cannot be made.
@@ -52,7 +53,7 @@ def join_transport(
         >>> join_transport(Rendezvous.join(world), num_lanes=1, num_parameters=10).close()
     """
     world, board = rendezvous.world, rendezvous.below("transport")
-    nodes = [int(node) for node in _table(board, "nodes", str(world.node))]
+    nodes = [int(node) for node in _table(board, "nodes", str(world.node), absent)]
     if nodes[world.rank] != world.node:
         raise ExchangeError(
             f"rank {world.rank} was on node {nodes[world.rank]} when the job began and is now on node {world.node}.\n"
@@ -64,7 +65,8 @@ def join_transport(
             f"the {world.size} ranks run on {len(set(nodes))} nodes, which share no memory.\nUse the transport 'auto' or 'tcp' instead."
         )
     memory = network = None
-    if kind != "tcp" and (len(neighbours) > 1 or world.size == 1):
+    alone = len(nodes) - len(absent) == 1
+    if kind != "tcp" and (len(neighbours) > 1 or alone):
         memory = SharedMemoryTransport(
             f"{world.job}/{world.node}",
             rank=world.rank,
@@ -76,7 +78,7 @@ def join_transport(
             timeout_s=rendezvous.timeout_s,
         )
     book = AddressBook(board)
-    if kind == "tcp" or len(neighbours) < world.size:
+    if kind == "tcp" or len(neighbours) < world.size - len(absent):
         network = TcpTransport(
             rank=world.rank,
             num_ranks=world.size,
@@ -89,7 +91,7 @@ def join_transport(
             host=host or own_address(world),
             silence_s=silence_s,
         )
-    book.exchange(network.address if network else None)
+    book.exchange(network.address if network else None, absent)
     if memory and network:
         return HybridTransport(memory, network, nodes)
     transport = memory or network
@@ -108,9 +110,9 @@ class AddressBook:
         self._board = board
         self._known: dict[int, tuple[str, int]] = {}
 
-    def exchange(self, own: tuple[str, int] | None) -> None:
+    def exchange(self, own: tuple[str, int] | None, absent: Collection[int] = ()) -> None:
         """Write down the own address and learn those of all others."""
-        entries = _table(self._board, "addresses", json.dumps(own))
+        entries = _table(self._board, "addresses", json.dumps(own), absent, nothing="null")
         self._known.update({rank: _address(entry) for rank, entry in enumerate(entries) if entry != "null"})
 
     def look_up(self, rank: int) -> tuple[str, int] | None:
@@ -124,52 +126,16 @@ class AddressBook:
         return self._known.get(rank)
 
 
-def own_address(world: World) -> str:
-    """The address of this machine that other nodes can reach: the one from which the rendezvous is reached.
-
-    Example:
-        >>> own_address(World())
-        '127.0.0.1'
-    """
-    if world.address == "localhost" or _is_loopback(world.address):
-        return "127.0.0.1"
-    # Many machines give their own name a loopback address; packets to anywhere else, here an address of documentation, tell more.
-    for place in (world.address, "192.0.2.1"):
-        found = _source_towards(place)
-        if found and not _is_loopback(found):
-            return found
-    raise ExchangeError(
-        f"rank {world.rank} finds no address of this machine that other nodes could reach.\nName one: exchange.host in the runcard."
-    )
-
-
-def _source_towards(place: str) -> str | None:
-    """The own address from which packets to a place would go; nothing is sent."""
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(place, 9, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(where)
-            return probe.getsockname()[0]
-    except OSError:
-        return None
-
-
-def _is_loopback(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).is_loopback
-    except ValueError:
-        return False
-
-
 def _address(entry: str) -> tuple[str, int]:
     host, port = json.loads(entry)
     return host, port
 
 
-def _table(board: Rendezvous, name: str, own: str) -> list[str]:
-    """What each rank says, gathered by rank 0 so that not everybody has to ask everybody."""
+def _table(board: Rendezvous, name: str, own: str, absent: Collection[int] = (), *, nothing: str = "-1") -> list[str]:
+    """What each rank says, gathered by the first one so that not everybody has to ask everybody."""
     board.put(f"{name}/{board.world.rank}", own.encode())
-    if board.world.rank == 0:
-        said = [board.get(f"{name}/{rank}", of=f"rank {rank}").decode() for rank in range(board.world.size)]
+    present = [rank for rank in range(board.world.size) if rank not in absent]
+    if board.world.rank == present[0]:
+        said = [board.get(f"{name}/{rank}", of=f"rank {rank}").decode() if rank in present else nothing for rank in range(board.world.size)]
         board.put(f"{name}/all", json.dumps(said).encode())
-    return json.loads(board.get(f"{name}/all", of="rank 0"))
+    return json.loads(board.get(f"{name}/all", of=f"rank {present[0]}"))

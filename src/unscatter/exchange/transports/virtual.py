@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from unscatter.exchange.transports.checks import is_whole, payload_sum
 from unscatter.exchange.transports.protocol import Header, Health, Message
 
 
@@ -86,6 +87,7 @@ class VirtualTransport:
     bytes_sent: int = 0
     messages_sent: int = 0
     messages_received: int = 0
+    messages_refused: int = 0
 
     @property
     def num_ranks(self) -> int:
@@ -106,6 +108,9 @@ class VirtualTransport:
     def poll(self, source: int, lane: int) -> Message | None:
         """See :class:`Transport`."""
         message = self.network.receive((source, self.rank, lane))
+        if message is not None and not is_whole(message.payload, payload_sum(message.payload), message.header.check):
+            self.messages_refused += 1
+            return None
         self.messages_received += message is not None
         return message
 
@@ -129,7 +134,8 @@ class VirtualTransport:
 
     def statistics(self) -> dict[str, float]:
         """See :class:`Transport`."""
-        return {"bytes_sent": self.bytes_sent, "messages_sent": self.messages_sent, "messages_received": self.messages_received}
+        return {"bytes_sent": self.bytes_sent, "messages_sent": self.messages_sent, "messages_received": self.messages_received,
+                "messages_refused": self.messages_refused}  # fmt: skip
 
     def close(self) -> None:
         """Leave in good order."""
