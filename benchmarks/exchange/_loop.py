@@ -89,7 +89,7 @@ class _State:
         cpu, start = time.thread_time(), time.perf_counter()
         mean = self.exchange.before_step(self.gradient)
         between = time.perf_counter()
-        self.weights.add_(mean, alpha=-1e-3)
+        self.weights.add_(mean, alpha=-1e-3 * self.exchange.step_scale)
         resumed = time.perf_counter()
         self.weights = self.exchange.after_step(self.weights)
         self.stopped = self.exchange.stop_agreed()

@@ -60,6 +60,10 @@ class ReferenceExchange:
     def in_step(self) -> bool:
         return True
 
+    @property
+    def step_scale(self) -> float:
+        return 1.0
+
     def round_over(self) -> bool:
         return False
 

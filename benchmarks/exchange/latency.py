@@ -43,12 +43,13 @@ def row(plan: Plan, timings: list[Timing], carried: int) -> str:
     cost = 1e3 * np.concatenate([timing.cost_s for timing in timings])
     cpu = 1e3 * np.concatenate([timing.cpu_s for timing in timings])
     copy = 1e3 * np.concatenate([timing.copy_s for timing in timings])
-    steps = plan.num_steps * len(timings)
+    # Both counts include the warm-up.
+    steps = (plan.num_steps + plan.warm_up_steps) * len(timings)
     counted = [timing.statistics.get("bytes_sent") for timing in timings]
     told = f"{sum(filter(None, counted)) / steps / 1e6:10.3f}" if all(value is not None for value in counted) else f"{'-':>10}"
     times = (np.median(cost), np.quantile(cost, 0.9), np.median(cpu), np.median(copy))
     cells = "".join(f" {value:10.3f}" for value in times)
-    wire = carried / (steps + plan.warm_up_steps * len(timings)) / 1e6
+    wire = carried / steps / 1e6
     return f"{plan.exchange:>16} {plan.num_parameters:>10,}{cells} {times[0] / times[3]:8.1f} {told} {wire:10.3f}"
 
 
