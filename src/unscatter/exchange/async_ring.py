@@ -6,11 +6,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from unscatter.errors import PeerLostError
+from unscatter.exchange.blending import blend_
 from unscatter.exchange.board import Board
 from unscatter.exchange.groups import Ring, ring_distances
 from unscatter.exchange.push_sum import PushSum
@@ -20,6 +22,14 @@ from unscatter.exchange.transports import Header, Message, Transport, payload_su
 _WAIT_S = 0.001
 #: Seconds between two looks at the board of a rank whose neighbours have finished.
 _BOARD_S = 0.2
+
+
+class Lane(NamedTuple):
+    """A mailbox in and a mailbox out, at one distance of the ring."""
+
+    number: int
+    source: int
+    target: int
 
 
 @dataclass
@@ -62,6 +72,7 @@ class AsyncRing:
             None for neither.
         timeout_s: how long such a rank waits before it gives up.
         first_transfer: see :class:`~unscatter.exchange.push_sum.PushSum`.
+        look_every_s: seconds between two looks at who is there.
     """
 
     open_transport: Callable[[int, torch.dtype, int, frozenset[int]], Transport]
@@ -72,11 +83,14 @@ class AsyncRing:
     max_staleness: int | None = 32
     timeout_s: float = 60.0
     first_transfer: int = 1
+    look_every_s: float = 0.1
     counts: RingCounts = field(default_factory=RingCounts)
     _transport: Transport | None = field(default=None, init=False)
     _state: PushSum = field(init=False)
     _gone: frozenset[int] = field(default=frozenset(), init=False)
     _ring: Ring = field(init=False)
+    _lanes: list[Lane] = field(default_factory=list, init=False)
+    _looked_round: float = field(default=-math.inf, init=False)
     _last_news: int = field(default=0, init=False)
     _sound: bool = field(default=True, init=False)
     """Whether the weights were finite when they were last looked at."""
@@ -89,7 +103,8 @@ class AsyncRing:
 
     def _forget(self) -> None:
         self._state = PushSum(self.first_transfer, self.max_staleness)
-        self._ring, self._gone = Ring(tuple(range(self.num_ranks))), frozenset()
+        self._close_ring(frozenset())
+        self._looked_round = -math.inf
         self.counts.steps = self._last_news = 0
 
     @property
@@ -145,10 +160,10 @@ class AsyncRing:
         """One exchange, without any wait.
 
         Args:
-            weights: after a step of this rank.
+            weights: after a step of this rank; changed in place, so that nothing has to be allocated.
 
         Returns:
-            Averaged weights, a new tensor where something was merged.
+            Averaged weights.
         """
         if self._transport is None:
             session = 0 if self.board is None else self.board.num_starts
@@ -157,8 +172,8 @@ class AsyncRing:
         self._state.clock += 1
         self.transport.beat(self.counts.steps)
         self._look_round()
-        flat = self._merge_all(weights.detach().reshape(-1))
-        self._publish(flat)
+        flat = weights.detach().reshape(-1)
+        self._publish(flat, self._merge_all(flat))
         return flat.reshape(weights.shape)
 
     @property
@@ -175,24 +190,27 @@ class AsyncRing:
                 raise PeerLostError(self._silence())
             time.sleep(_WAIT_S)
             self._look_round()
-            flat = self._merge_all(flat)
-            self._publish(flat)
+            self._publish(flat, self._merge_all(flat))
         self.counts.waited_s += time.monotonic() - begin
         return flat.reshape(weights.shape)
 
     def _silence(self) -> str:
-        sources = sorted({self._ring.left(self.rank, distance) for distance in self._lanes().values()})
+        sources = sorted({lane.source for lane in self._lanes})
         seen = ", ".join(f"rank {source} (last at step {self.transport.health(source).step})" for source in sources)
         return (
             f"rank {self.rank} of {self.num_ranks} has heard nothing new for {self.timeout_s:g} s at step {self.counts.steps}: {seen}.\n"
             "They seem alive but far behind: see logs/. To go on whatever they do: exchange.max_staleness: null"
         )
 
-    def _lanes(self) -> dict[int, int]:
-        """Distance of each lane that is in use, by its number."""
-        members = len(self._ring.members)
+    def _close_ring(self, gone: frozenset[int]) -> None:
+        """Close the ring over ranks that are gone."""
+        self._gone, self._ring = gone, Ring(tuple(range(self.num_ranks))).without(tuple(gone))
         distances = ring_distances(self.num_ranks) if self.distances is None else self.distances
-        return {lane: d for lane, d in enumerate(distances[: self.transport.num_lanes]) if d < members}
+        self._lanes = [
+            Lane(number, self._ring.left(self.rank, distance), self._ring.right(self.rank, distance))
+            for number, distance in enumerate(distances)
+            if distance < len(self._ring.members)
+        ]
 
     def _is_dead(self, rank: int) -> bool:
         if rank in self._absent or rank == self.rank or self._transport is None:
@@ -211,56 +229,56 @@ class AsyncRing:
         """See what was taken; close the ring over ranks that are gone, and open it for those that are back."""
         for lane, under_way in list(self._state.outgoing.items()):
             self._state.book(lane, self.transport.confirmed(under_way.target, lane))
+        if time.monotonic() - self._looked_round < self.look_every_s:
+            return
+        self._looked_round = time.monotonic()
         others = (rank for rank in range(self.num_ranks) if rank != self.rank)
         gone = frozenset(rank for rank in others if self._is_away(rank))
         if gone == self._gone:
             return
         self.counts.lost += sum(self._is_dead(rank) for rank in gone - self._gone)
-        self._gone = gone
-        self._ring = Ring(tuple(range(self.num_ranks))).without(tuple(gone))
+        self._close_ring(gone)
         for lane, under_way in list(self._state.outgoing.items()):
             if under_way.target in gone:
                 self._state.take_back(lane)
         self._last_news = self.counts.steps
 
-    def _merge_all(self, flat: Tensor) -> Tensor:
-        """Merge the newest message of every lane."""
-        for lane, distance in self._lanes().items():
-            source = self._ring.left(self.rank, distance)
-            message = self.transport.poll(source, lane)
+    def _merge_all(self, flat: Tensor) -> float | None:
+        """Merge the newest message of every lane into the weights; their sum where it has been found on the way."""
+        total = None
+        for number, source, _ in self._lanes:
+            message = self.transport.poll(source, number)
             if message is None:
                 continue
-            if self._state.is_new(source, lane, message.header.transfer):
-                flat = self._merge(flat, message)
-                self._state.take(source, lane, message.header.transfer, message.header.share, message.header.clock)
-            self.transport.confirm(source, lane, message.header.transfer)
-        return flat
+            header = message.header
+            if self._state.is_new(source, number, header.transfer):
+                total = self._merge(flat, message)
+                self._state.take(source, number, header.transfer, header.share, header.clock)
+            self.transport.confirm(source, number, header.transfer)
+        return total
 
-    def _merge(self, flat: Tensor, message: Message) -> Tensor:
-        """The average with what has come, which the transport has found whole and finite."""
+    def _merge(self, flat: Tensor, message: Message) -> float:
+        """Average with what has come, which the transport has found whole and finite."""
         header = message.header
         self.counts.met(self._state.clock - header.clock)
         self._last_news = self.counts.steps
-        if not self._sound:
-            return message.payload.clone()
-        return torch.lerp(flat, message.payload, self._state.coefficient(header.share, header.clock))
+        share = self._state.coefficient(header.share, header.clock) if self._sound else 1.0
+        return blend_(flat, message.payload, share)
 
-    def _publish(self, flat: Tensor) -> None:
+    def _publish(self, flat: Tensor, total: float | None) -> None:
         """Send the weights along the lane whose turn it is, if its last transfer has been taken."""
-        lanes = self._lanes()
-        if not lanes:
+        if not self._lanes:
             return
-        lane = list(lanes)[self.counts.steps % len(lanes)]
-        target = self._ring.right(self.rank, lanes[lane])
-        if not self._state.may_give(lane, target):
+        number, _, target = self._lanes[self.counts.steps % len(self._lanes)]
+        if not self._state.may_give(number, target):
             return
-        total = payload_sum(flat)
+        total = payload_sum(flat) if total is None else total
         self._sound = math.isfinite(total)
         if not self._sound:
             self.counts.withheld += 1
             return
-        given = self._state.give(lane, target)
-        self.transport.publish(target, lane, Header(given.transfer, given.transfer, self._state.clock, given.share, total), flat)
+        given = self._state.give(number, target)
+        self.transport.publish(target, number, Header(given.transfer, given.transfer, self._state.clock, given.share, total), flat)
         self.counts.published += 1
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -78,19 +78,19 @@ class Board:
             PeerLostError: nobody brought the sums together in time.
         """
         number = self._next("sum")
-        self.rendezvous.put(f"sum/{number}/{self.rank}", save(_packed(tensors)))
+        self.rendezvous.put_long(f"sum/{number}/{self.rank}", save(_packed(tensors)))
         self.rendezvous.count(f"sum/{number}/count")
         collector = _Collector(self, number, tensors, time.monotonic())
         while not self.rendezvous.has(f"sum/{number}/result"):
             if self._leads(is_lost) and collector.ready(is_lost):
-                self.rendezvous.put(f"sum/{number}/result", save(_packed(collector.sums())))
+                self.rendezvous.put_long(f"sum/{number}/result", save(_packed(collector.sums())))
             # The collector itself gives up waiting after one time-out; the others give it another one.
             if time.monotonic() - collector.begin > 2 * self.rendezvous.timeout_s:
                 raise PeerLostError(
                     f"rank {self.rank} of {self.num_ranks} has waited {2 * self.rendezvous.timeout_s:g} s for the end of a round."
                 )
             time.sleep(_POLL_S)
-        return _like(tensors, self.rendezvous.get(f"sum/{number}/result"))
+        return _like(tensors, self.rendezvous.get_long(f"sum/{number}/result"))
 
     def is_over(self) -> bool:
         """Whether the round has ended for most ranks and this one is waited for."""
@@ -123,7 +123,7 @@ class Board:
         key, begin = f"{kind}/{number}", time.monotonic()
         while not self.rendezvous.has(key):
             if self._leads(is_lost):
-                self.rendezvous.put(key, value())
+                self.rendezvous.put_long(key, value())
             elif time.monotonic() - begin > limit_s:
                 raise PeerLostError(
                     f"rank {self.rank} of {self.num_ranks} has waited {limit_s:g} s for rank 0 ('{kind}').\n"
@@ -131,7 +131,7 @@ class Board:
                 )
             else:
                 time.sleep(_POLL_S)
-        return self.rendezvous.get(key)
+        return self.rendezvous.get_long(key)
 
     def _next(self, kind: str) -> int:
         number = self._meetings.get(kind, 0)
@@ -169,7 +169,7 @@ class _Collector:
     def sums(self) -> dict[str, Tensor]:
         """In the order of the ranks and in double precision, so that everybody who repeats it finds the same."""
         parts = [
-            load(self.board.rendezvous.get(f"sum/{self.number}/{rank}")) for rank in range(self.board.num_ranks) if self._is_here(rank)
+            load(self.board.rendezvous.get_long(f"sum/{self.number}/{rank}")) for rank in range(self.board.num_ranks) if self._is_here(rank)
         ]
         return {name: _summed([part[name] for part in parts]).to(tensor.dtype) for name, tensor in self.like.items()}
 

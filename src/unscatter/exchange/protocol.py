@@ -55,7 +55,10 @@ class Exchange(Protocol):
         ...
 
     def after_step(self, weights: Tensor) -> Tensor:
-        """Combine the flat weights ``[replica, parameters]`` with those of other ranks."""
+        """Combine the flat weights ``[replica, parameters]`` with those of other ranks.
+
+        The tensor belongs to the exchange from here on, which may change it in place.
+        """
         ...
 
     def round_over(self) -> bool:

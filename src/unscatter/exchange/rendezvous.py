@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 #: Seconds between two looks at the board.
 _POLL_S = 0.01
+_PIECE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,22 @@ class Rendezvous:
                 f"That rank has probably exited or is much slower: see its log, or raise exchange.timeout_s."
             )
         return self._guarded(lambda: self.store.get(key))
+
+    def put_long(self, key: str, value: bytes) -> None:
+        """Write a value of any length; the board itself takes up to 8 MB at once."""
+        pieces = range(0, max(len(value), 1), _PIECE_BYTES)
+        for number, start in enumerate(pieces):
+            self.put(f"{key}/piece/{number}", value[start : start + _PIECE_BYTES])
+        # Last, so that whoever finds the key finds all pieces.
+        self.put(key, str(len(pieces)).encode())
+
+    def get_long(self, key: str, *, of: str = "another rank") -> bytes:
+        """Read a value that :meth:`put_long` has written, waiting until it is there.
+
+        Raises:
+            PeerLostError: it did not come in time, or the board is gone.
+        """
+        return b"".join(self.get(f"{key}/piece/{number}", of=of) for number in range(int(self.get(key, of=of))))
 
     def has(self, key: str) -> bool:
         """Whether a value is there."""
