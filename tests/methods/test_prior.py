@@ -9,7 +9,7 @@ from unscatter.arrays import Grid, RandomStream
 from unscatter.errors import SettingsError
 from unscatter.events import InMemoryEvents
 from unscatter.methods import Gan, GanSettings
-from unscatter.methods.gan import DiscriminatorSettings
+from unscatter.methods.gan import DiscriminatorSettings, GeneratorSettings
 from unscatter.methods.gan.build import replica_starts
 from unscatter.methods.gan.steps import prior_loss
 from unscatter.pipeline import ParameterSpace, Pipeline, Problem
@@ -30,7 +30,12 @@ def half_seen():
 
 
 PROBLEM = half_seen()
-SMALL = Gan(GanSettings(num_events=512, discriminator=DiscriminatorSettings(hidden=(16, 16), penalty_events=128)))
+#: A hundred steps must do: they go far.
+SMALL = Gan(
+    GanSettings(
+        num_events=512, generator=GeneratorSettings(approach=0.3), discriminator=DiscriminatorSettings(hidden=(16, 16), penalty_events=128)
+    )
+)
 EVENTS = PROBLEM.simulate(num_events=20_000, seed=2)
 
 
@@ -60,6 +65,15 @@ def test_prior_centres_of_an_ensemble_are_draws_of_the_prior():
     assert torch.allclose(centres.mean(0).double(), PROBLEM.prior_latent, atol=0.3)
 
 
+def test_a_few_replicas_are_drawn_to_the_prior_as_a_whole():
+    four = source(4)
+    centres = [replica_starts(PROBLEM, four, GanSettings(), RandomStream(seed), False).prior_centres for seed in range(200)]
+    shifts = torch.stack([c for c in centres if c is not None]).double() - PROBLEM.prior_latent
+    torch.testing.assert_close(shifts.mean(1), torch.zeros(200, 2, dtype=torch.float64), atol=1e-5, rtol=0)
+    # Each of them is still a draw of the prior.
+    assert torch.allclose(shifts.square().mean((0, 1)).sqrt(), torch.tensor([WIDTH, WIDTH], dtype=torch.float64), rtol=0.1)
+
+
 def test_an_ensemble_starts_apart_only_where_the_events_say_nothing():
     found = starts()
     assert found.prior_centres is not None
@@ -87,7 +101,7 @@ def test_prior_loss_is_the_gaussian_per_measured_event():
 
 
 def test_spread_of_replicas_is_the_prior_where_the_events_say_nothing_and_the_bootstrap_where_they_do():
-    settings = SolveSettings(steps=60, replicas=24, pilot_steps=100, max_rounds=1, diagnose=False)
+    settings = SolveSettings(steps=60, replicas=24, pilot_steps=300, max_rounds=1, diagnose=False)
     method = SMALL
     fit = solve(PROBLEM, EVENTS, method=method, settings=settings)
     latent = PROBLEM.space.to_latent(fit.estimate.parameters.double())
