@@ -23,8 +23,8 @@ _FEATURE_EVENTS = 50_000
 _DIRECTION_EVENTS = 50_000
 #: Information that a latent number is taken to have by itself without a prior: a standard deviation of a tenth of an interval.
 _LATENT_INFORMATION = 1.0
-#: Smallest part of it for the events of one step: it bounds a unit step along any direction to about three intervals.
-_LEAST_INFORMATION = 1e-3
+#: Smallest part of it for the events of one step: it bounds a unit step along any direction to the width of an interval.
+_LEAST_INFORMATION = 1e-2
 
 
 def build_static(

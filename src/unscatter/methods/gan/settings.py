@@ -21,7 +21,7 @@ class GeneratorSettings(_Section):
     """``direct``: the parameters themselves are learnt; ``network``: a network fed with noise proposes them."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Adam's step size at the start; 0.2 for ``direct`` with ``precondition``, 0.01 without it, 0.001 for ``network`` when null."""
-    approach: float = Field(default=0.05, gt=0, lt=1)
+    approach: float = Field(default=0.03, gt=0, lt=1)
     """``direct`` with ``precondition`` only: share of the way to the solution that a step at the start goes, where that is shorter than
     ``learning_rate``; such steps shrink with the gradient instead of keeping Adam's length."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
