@@ -3,8 +3,9 @@
     python benchmarks/dis/pythia_fit.py                          # ideal detector
     python benchmarks/dis/pythia_fit.py --detector eic-like      # the events folded with resolution, acceptance and efficiency first
 
-Printed are deviations from the truth at Q = 10 GeV in per cent, with the standard deviation over the replicas, and what a binned
-maximum-likelihood fit of the same parametrisation with the same prior gives on the same events (ideal detector only).
+Printed are deviations from the truth at Q = 10 GeV in per cent, with the standard deviation over the replicas, and what a
+maximum-likelihood fit of the same parametrisation with the same prior gives on the same events, with the linear error of its posterior:
+without bins for the ideal detector, in bins of measured Q2 and y for the others.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from _likelihood import NEARER, maximum_likelihood
 from torch import Tensor
 
 from unscatter.arrays import Events, RandomStream
-from unscatter.arrays.interpolation import interpolate
 from unscatter.detectors import unweight
 from unscatter.events import read_events
 from unscatter.pdfs import PDG_IDS, Functional, Neural, NodeValues, read_lhapdf
@@ -51,6 +52,7 @@ def make(args: argparse.Namespace) -> tuple[Problem, dict[str, Events]]:
         parametrisation=FORMS[args.form],
         luminosity_errors=dict.fromkeys(args.targets, 0.01),
         detector=args.detector,
+        ranges=None if args.y_min is None else {"y": (args.y_min, 0.95)},
         y_range=(10.0 / beams.s, 1.0) if folded else (0.01, 0.95),
         nodes=(97, 97) if folded else (97, 49),
     )
@@ -89,13 +91,14 @@ def combinations(xf: Tensor) -> dict[str, Tensor]:
     return sums | {name: xf[:, PDG_IDS.index(p)] for name, p in {"u": 2, "d": 1, "ubar": -2, "dbar": -1, "g": 21}.items()}
 
 
-def show(title: str, problem: Problem, parameters: Tensor) -> None:
+def show(title: str, problem: Problem, parameters: Tensor, draws: Tensor | None = None) -> None:
     print(f"\n{title}: deviation from the truth at Q = {SCALE_GEV:g} GeV in per cent")
     print(f"{'x':>11} " + " ".join(f"{x:11.3g}" for x in X.tolist()))
     found, wanted = densities(problem, parameters), truth()
+    drawn, scale = (parameters, 1.0) if draws is None else (draws, 1 / NEARER)
+    spreads = {name: scale * values.std(0) for name, values in densities(problem, drawn).items()}
     for name, values in found.items():
-        mean, target = values.mean(0), wanted[name][0]
-        spread = values.std(0) if len(values) > 1 else torch.zeros_like(mean)
+        mean, target, spread = values.mean(0), wanted[name][0], spreads[name]
         cells = [f"{100 * (m / t - 1):6.1f}+-{100 * s / abs(t):3.1f}" for m, s, t in zip(mean, spread, target, strict=True)]
         print(f"{name:>11} " + " ".join(f"{cell:>11}" for cell in cells))
     expected = problem.density(parameters.double()).expected_counts
@@ -103,53 +106,37 @@ def show(title: str, problem: Problem, parameters: Tensor) -> None:
     print("expected before the detector:", [f"{count:.0f}" for count in expected.mean(0).tolist()], flush=True)
 
 
-def maximum_likelihood(problem: Problem, events: dict[str, Events]) -> Tensor:
-    """Binned extended likelihood with the prior, ``[1, size]``."""
-    edges = [torch.logspace(0, 1, n + 1, base=b / a, dtype=torch.float64) * a for a, b, n in ((10, 9000, 60), (0.01, 0.95, 40))]
-    samples = [problem.prepare(name, events[name]).select(("Q2", "y")).values.double() for name in problem.channels]
-    observed = torch.stack([torch.histogramdd(sample, edges).hist for sample in samples])
-    middle = torch.meshgrid(*((e[1:] * e[:-1]).sqrt() for e in edges), indexing="ij")
-    area = middle[0] * middle[1] * edges[0].log().diff()[:, None] * edges[1].log().diff()
-    points = torch.stack([m.flatten() for m in middle], -1).expand(len(samples), -1, 2)
-    latent = problem.prior_latent.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS([latent], max_iter=300, line_search_fn="strong_wolfe", tolerance_grad=1e-4, tolerance_change=1e-10)
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        density = problem.density(problem.space.to_parameters(latent))
-        expected = (interpolate(density.values, density.grid, points).reshape(observed.shape) * area).clamp_min(1e-9)
-        pull = (latent - problem.prior_latent) / (problem.prior_width or 1.0)
-        value = (expected - observed * expected.log()).sum() + pull.square().sum() / 2
-        value.backward()
-        return value
-
-    optimiser.step(loss)  # pyright: ignore[reportArgumentType]
-    return problem.space.to_parameters(latent.detach())[None]
+def likelihood_beside(problem: Problem, events: dict[str, Events]) -> None:
+    """Maximum likelihood with the spread of its posterior."""
+    start = time.perf_counter()
+    best, *draws = maximum_likelihood(replace(problem, truth=None), events, 200)
+    show(f"maximum likelihood, {time.perf_counter() - start:.1f} s", problem, best[None], torch.stack(draws))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detector", choices=["ideal", "eic-like", "hera-like"], default="ideal")
+    parser.add_argument("--y-min", type=float, help="cut on measured y; the preset's when not given")
     parser.add_argument("--targets", nargs="+", choices=list(SAMPLES), default=list(SAMPLES))
     parser.add_argument("--form", choices=list(FORMS), default="functional")
     parser.add_argument("--events", type=int, default=300_000, help="of each target")
     parser.add_argument("--replicas", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500, help="of the replicas; 0 for the maximum likelihood alone")
     parser.add_argument("--pilot-steps", type=int, default=2000)
     parser.add_argument("--save", type=Path, help="where the parameters go, as a file of torch")
     args = parser.parse_args()
     problem, events = make(args)
-    start = time.perf_counter()
-    settings = SolveSettings(steps=args.steps, max_rounds=1, replicas=args.replicas, pilot_steps=args.pilot_steps, diagnose=False)
-    fit = solve(problem, events, settings=settings)
-    title = f"{args.form}, {args.detector} detector, {args.replicas} replicas, {args.pilot_steps} + {args.steps} steps"
-    show(f"{title}, {time.perf_counter() - start:.0f} s with {torch.get_num_threads()} threads", problem, fit.estimate.parameters)
-    if args.save:
-        torch.save(fit.estimate.parameters, args.save)
-    if args.detector == "ideal":
+    for name, sample in events.items():
+        print(f"{name}: {problem.prepare(name, sample).num_events} events", flush=True)
+    if args.steps:
         start = time.perf_counter()
-        parameters = maximum_likelihood(replace(problem, truth=None), events)
-        show(f"binned maximum likelihood, {time.perf_counter() - start:.1f} s", problem, parameters)
+        settings = SolveSettings(steps=args.steps, max_rounds=1, replicas=args.replicas, pilot_steps=args.pilot_steps, diagnose=False)
+        fit = solve(problem, events, settings=settings)
+        title = f"{args.form}, {args.detector} detector, {args.replicas} replicas, {args.pilot_steps} + {args.steps} steps"
+        show(f"{title}, {time.perf_counter() - start:.0f} s with {torch.get_num_threads()} threads", problem, fit.estimate.parameters)
+        if args.save:
+            torch.save(fit.estimate.parameters, args.save)
+    likelihood_beside(problem, events)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from unscatter.cli.app import app
 from unscatter.cli.local_jobs import Following, speaker
 from unscatter.cli.progress import PlainLines
 from unscatter.cli.rank_display import LateFile, rank_display
-from unscatter.exchange import World
-from unscatter.launch import JobEnd, JobLogs, JobSettings
+from unscatter.exchange import ExchangeSettings, NoExchange, World
+from unscatter.launch import JobEnd, JobLogs, JobSettings, joining
 from unscatter.launch.health import HealthObserver, RankHealth, read_health
 from unscatter.launch.joining import Rank, take_part
 from unscatter.launch.variables import JobVariables
@@ -96,7 +96,7 @@ def test_ranks_are_started_with_the_same_command_as_one_process(card: Path, jobs
     assert job["command"] == [
         sys.executable, "-m", "unscatter.cli", "solve", "card.yaml", "--set", "solve.steps=7", "--run", "fit", "--quiet",
     ]  # fmt: skip
-    assert (job["settings"].num_ranks, job["settings"].survives, job["run"]) == (3, False, Path("fit"))
+    assert (job["settings"].num_ranks, job["settings"].survives, job["run"]) == (3, True, Path("fit"))
     assert job["settings"].orderly == {0, 3, 130, 143}
 
 
@@ -238,14 +238,15 @@ def test_rank_that_fell_silent_does_not_speak_for_the_job() -> None:
     assert speaker([]) is None
 
 
-def test_health_says_how_a_rank_ended_and_what_its_exchange_has_measured(card: Path) -> None:
+def test_health_says_how_a_rank_ended_and_what_its_exchange_has_measured(card: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "join_exchange", lambda *args, **options: NoExchange())
     run = run_with()
     world = World(rank=1, size=2, port=1)
-    with pytest.raises(ZeroDivisionError), take_part(world, None, run.path, {}):
+    with pytest.raises(ZeroDivisionError), take_part(world, ExchangeSettings(), run.path, same={}, environ={}):
         raise ZeroDivisionError
     assert read_health(run.logs)[0].phase == "failed"
-    with take_part(world, None, run.path, {}) as rank:
-        assert (rank.leads, rank.alone) == (False, False)
+    with take_part(world, ExchangeSettings(), run.path, same={}, environ={}) as rank:
+        assert not rank.alone
     assert read_health(run.logs)[0].phase == "done"
     HealthObserver(world, run.path, statistics=lambda: {"staleness": 3.0}).started(0, 10)
     assert read_health(run.logs)[0].statistics == {"staleness": 3.0}

@@ -13,7 +13,7 @@ from unscatter.errors import CheckpointError, SettingsError
 from unscatter.events import InMemoryEvents
 from unscatter.methods import Gan
 from unscatter.methods.gan import GeneratorSettings
-from unscatter.methods.gan.build import equal_directions, latent_curvature
+from unscatter.methods.gan.build import Starts, equal_directions, latent_curvature
 from unscatter.methods.gan.features import Features
 from unscatter.pipeline import fisher_information, jacobian
 
@@ -23,7 +23,7 @@ PROBLEM = two_channels()
 @pytest.mark.parametrize("use_rates", [True, False])
 def test_along_each_direction_a_step_of_events_tells_one_unit_or_less(use_rates: bool) -> None:
     counts, num_events = torch.tensor([900.0, 300.0], dtype=torch.float64), 500
-    directions = equal_directions(num_events * latent_curvature(PROBLEM, counts, use_rates))
+    directions = equal_directions(num_events * latent_curvature(PROBLEM, counts, use_rates), 0.1)
     latent = PROBLEM.start_latent
     _, by_latent = jacobian(PROBLEM.space.to_parameters, latent)
     # Counts of 3 : 1 about a mean of one: 1.5 and 0.5 times the information of one event of each channel.
@@ -34,6 +34,26 @@ def test_along_each_direction_a_step_of_events_tells_one_unit_or_less(use_rates:
     torch.testing.assert_close(found, torch.diag(eigenvalues / (eigenvalues + 0.1)), rtol=1e-4, atol=1e-8)
     assert bool((eigenvalues > 0.1).sum() == (3 if use_rates else 1))
     assert float(directions.norm(dim=0).max()) <= 0.1**-0.5 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("prior_width", "expected"), [(2.0, 0.25), (None, 1.0)])
+def test_with_the_prior_all_directions_of_a_fit_are_equally_steep(prior_width: float | None, expected: float) -> None:
+    problem = replace(PROBLEM, prior_width=prior_width)
+    source = source_of(problem)
+    state = Gan(small(generator=GeneratorSettings(approach=0.1))).init(problem, source, RandomStream(3), num_steps=4)
+    counts = source.counts.mean(0)
+    # N F + 1 / sigma^2 is what all events and the prior tell; a step has its share of both.
+    known = float(counts.mean()) * latent_curvature(problem, source.effective_counts, True)
+    known = known + expected * torch.eye(len(known), dtype=torch.float64)
+    directions = dict(state.static.generator.module.named_buffers())["directions"].double()
+    share = small().num_events / float(counts.mean())
+    torch.testing.assert_close(share * directions.T @ known @ directions, torch.eye(len(known), dtype=torch.float64), rtol=1e-4, atol=1e-4)
+
+
+def test_steps_of_few_of_very_many_events_stay_bounded() -> None:
+    starts = Starts(torch.zeros(1, 3), None, None, counts=1e9, prior_information=1.0)
+    assert starts.floor(1000) == 1e-2
+    assert starts.floor(100_000_000) == pytest.approx(0.1)
 
 
 def test_fit_starts_where_the_problem_says_or_in_the_middle() -> None:

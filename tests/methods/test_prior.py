@@ -60,6 +60,15 @@ def test_prior_centres_of_an_ensemble_are_draws_of_the_prior():
     assert torch.allclose(centres.mean(0).double(), PROBLEM.prior_latent, atol=0.3)
 
 
+def test_a_few_replicas_are_drawn_to_the_prior_as_a_whole():
+    four = source(4)
+    centres = [replica_starts(PROBLEM, four, GanSettings(), RandomStream(seed), False).prior_centres for seed in range(200)]
+    shifts = torch.stack([c for c in centres if c is not None]).double() - PROBLEM.prior_latent
+    torch.testing.assert_close(shifts.mean(1), torch.zeros(200, 2, dtype=torch.float64), atol=1e-5, rtol=0)
+    # Each of them is still a draw of the prior.
+    assert torch.allclose(shifts.square().mean((0, 1)).sqrt(), torch.tensor([WIDTH, WIDTH], dtype=torch.float64), rtol=0.1)
+
+
 def test_an_ensemble_starts_apart_only_where_the_events_say_nothing():
     found = starts()
     assert found.prior_centres is not None

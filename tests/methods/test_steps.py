@@ -273,3 +273,22 @@ def test_each_player_is_held_to_its_own_longest_gradient(player: str) -> None:
     for name in ("generator", "discriminator"):
         before, after = getattr(first, name).adam.mean.norm(), getattr(second, name).adam.mean.norm()
         assert (float(after / before) == pytest.approx(1e-3, rel=1e-3)) is (name == player)
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "nonsaturating", "least-squares"])
+def test_generator_goes_its_share_of_the_way_along_directions_that_are_equally_steep(loss: str) -> None:
+    """A gradient like that before a perfect discriminator, c / n per unit of distance, and so short that Adam's length does not matter."""
+    settings = small(loss=loss, generator=GeneratorSettings(approach=0.2, beta1=0.0))
+    _, state, _ = begun(settings)
+    distance = 1e-4 * torch.tensor([[1.0, -3.0, 2.0]])
+    gradient = LOSSES[loss].curvature / settings.num_events * distance
+    scale = steps.newton_scale(state.static, settings)
+    moved, _ = steps._stepped(state.generator, gradient, settings.generator, 1.0, scale)
+    torch.testing.assert_close(moved.weights - state.generator.weights, -0.2 * distance, rtol=1e-3, atol=1e-9)
+
+
+def test_generators_without_equal_directions_and_the_wasserstein_loss_step_as_adam_does() -> None:
+    slow = GeneratorSettings(approach=0.1)
+    for settings, expected in ((small(generator=PLAIN), None), (small(), 1e-8), (small(generator=slow, loss="wasserstein-gp"), 1e-8)):
+        _, state, _ = begun(settings)
+        assert steps.newton_scale(state.static, settings) == expected

@@ -76,3 +76,15 @@ def test_outlier_gradient_is_scaled_to_the_limit() -> None:
     state, _, _ = adam_step(state, weights, 1000 * torch.ones(1, 4), **OPTIONS | {"clip_norm": 3.0})
     # All gradients so far were ones, so their typical norm is that of a vector of ones.
     torch.testing.assert_close(state.mean, 0.5 * before + 0.5 * 3.0)
+
+
+def test_large_epsilon_makes_small_steps_proportional_to_the_gradient_and_bounds_large_ones() -> None:
+    weights = torch.zeros(1, 2, dtype=torch.float64)
+
+    def moved(scale: float) -> torch.Tensor:
+        gradient = scale * torch.tensor([[1.0, -2.0]], dtype=torch.float64)
+        return adam_step(adam_init(weights), weights, gradient, **OPTIONS, shared_scale=True, epsilon=1e-2)[1]
+
+    rate = OPTIONS["learning_rate"] / 1e-2
+    torch.testing.assert_close(moved(1e-6), torch.tensor([[-1e-6, 2e-6]], dtype=torch.float64) * rate, rtol=1e-3, atol=0)
+    assert float(moved(1e6).norm()) == pytest.approx(OPTIONS["learning_rate"] * 2**0.5, rel=1e-3)

@@ -20,7 +20,7 @@ from unscatter.launch.variables import visible_gpus
 from unscatter.solve.observers import Observer, Observers
 
 #: Exchanges whose ranks go on when one of them is lost.
-SURVIVING = ("async-ring", "none")
+SURVIVING = ("async-ring",)
 #: Exit codes of ranks that have done their work, or left a checkpoint when asked to stop.
 _ORDERLY = frozenset({ExitCode.FINE, ExitCode.NOT_GOOD_ENOUGH, ExitCode.INTERRUPTED, ExitCode.TERMINATED})
 #: A rank that was last heard of so many seconds before the others does not speak for the job.

@@ -38,6 +38,7 @@ def adam_step(
     beta2: float,
     clip_norm: float,
     shared_scale: bool = False,
+    epsilon: float = 1e-8,
 ) -> tuple[AdamState, Tensor, Tensor]:
     r"""One step of Adam in every replica whose gradient is finite.
 
@@ -56,6 +57,8 @@ def adam_step(
         clip_norm: longest accepted gradient, relative.
         shared_scale: divide all parameters of a replica by their common root mean square instead of each by its own; for directions that
             are equally steep already.
+        epsilon: :math:`\epsilon`.  Gradients much longer than this are scaled to a length of about one, much shorter ones keep their
+            proportions, so that a large value makes plain gradient descent of rate :math:`\eta / \epsilon` near the solution.
 
     Returns:
         Moments, weights, and which replicas were skipped, ``[replica]``.
@@ -72,7 +75,7 @@ def adam_step(
     typical = (square / (1 - beta2**num_steps)).sqrt()
     if shared_scale:
         typical = typical.square().mean(-1, keepdim=True).sqrt()
-    update = (mean / (1 - beta1**num_steps)) / (typical + 1e-8)
+    update = (mean / (1 - beta1**num_steps)) / (typical + epsilon)
     moments = AdamState(
         torch.where(finite, mean, state.mean), torch.where(finite, square, state.square), torch.where(finite, num_steps, state.num_steps)
     )

@@ -63,7 +63,7 @@ def dis(
         observables: columns that are compared.
         measurements: sets of HERA's combined data, see :func:`~unscatter.theories.dis.hera.load_hera`, that the result is compared with
             above Q2 = 10 GeV2; they are not fitted.
-        sampler: exact unless given.
+        sampler: exact unless given, with the points of a Sobol sequence.
 
     Raises:
         SettingsError: channels and luminosity errors do not fit together.
@@ -99,7 +99,7 @@ def dis(
         measurements=tuple(hera_measurement(theory, name) for name in measurements),
         name="dis",
         space=_space(form, errors),
-        pipeline=Pipeline(theory, own, sampler or Rosenblatt()),
+        pipeline=Pipeline(theory, own, sampler or Rosenblatt(points="sobol")),
         observables=observables,
         truth=(*_PSEUDO_DATA_TRUTH, *(1.0 for _ in errors)) if form == Functional() else None,
         start=(*form.start, *(1.0 for _ in errors)),

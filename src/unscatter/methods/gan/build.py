@@ -24,6 +24,8 @@ _DIRECTION_EVENTS = 50_000
 #: Information that a latent number is taken to have by itself: it bounds a unit step along any direction to about 3 in the latent space,
 #: a third of an interval, where a step's events tell next to nothing.
 _LATENT_INFORMATION = 0.1
+#: The same where steps shrink with the gradient: the width of an interval.
+_LEAST_INFORMATION = 1e-2
 
 
 def build_static(
@@ -123,7 +125,9 @@ def _build_generator(problem: Problem, starts: Starts, settings: GanSettings, rn
     if not chosen.precondition:
         return DirectGenerator(starts.latent)
     assert starts.curvature is not None
-    return DirectGenerator(starts.latent, equal_directions(settings.num_events * starts.curvature).float())
+    floor = _LATENT_INFORMATION if chosen.approach is None else starts.floor(settings.num_events)
+    directions = equal_directions(settings.num_events * starts.curvature, floor)
+    return DirectGenerator(starts.latent, directions.float())
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +139,19 @@ class Starts:
         prior_centres: points that the prior draws them to, of the same shape, or None without a prior.
         curvature: information of one event per channel about the latent numbers at the start, ``[latent_size, latent_size]``, float64;
             None where nothing needs it.
+        counts: events per channel and replica, mean; those of all ranks together.
+        prior_information: about each latent number; that of a tenth of an interval without a prior.
     """
 
     latent: Tensor
     prior_centres: Tensor | None
     curvature: Tensor | None
+    counts: float
+    prior_information: float
+
+    def floor(self, num_events: int) -> float:
+        """What is known of a latent number without the events, as much of it as ``num_events`` of them stand for."""
+        return max(self.prior_information * num_events / self.counts, _LEAST_INFORMATION)
 
 
 def replica_starts(
@@ -147,8 +159,8 @@ def replica_starts(
 ) -> Starts:
     r"""Starting points and prior centres of the replicas.
 
-    A single fit has the centre of the prior.  The replicas of an ensemble have draws :math:`\ell_r` of it, and start where a Gaussian
-    posterior around the start :math:`\ell_0` would be with that centre,
+    A single fit has the centre of the prior.  The replicas of an ensemble have draws :math:`\ell_r` of it, whose mean is that centre
+    whatever their number, and start where a Gaussian posterior around the start :math:`\ell_0` would be with that centre,
 
     .. math:: \ell_0 + C\,\frac{\ell_r - \bar\ell}{\sigma^2}, \qquad C = \left(N F_\ell + \sigma^{-2}\right)^{-1}:
 
@@ -160,16 +172,23 @@ def replica_starts(
     ensemble = width is not None and replicas > 1
     preconditioned = settings.generator.kind == "direct" and settings.generator.precondition
     curvature = latent_curvature(problem, events.effective_counts, use_rates) if ensemble or preconditioned else None
-    latent = start.expand(replicas, -1)
+    latent, counts = start.expand(replicas, -1), num_ranks * float(events.counts.double().mean())
     if width is None:
-        return Starts(latent.float().clone(), None, curvature)
-    centre = problem.prior_latent
+        return Starts(latent.float().clone(), None, curvature, counts, 1.0)
+    centre, known = problem.prior_latent, width**-2
     if not ensemble:
-        return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), curvature)
-    shifts = width * torch.randn(latent.shape, generator=rng.generator("prior"), dtype=torch.float64)
+        return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), curvature, counts, known)
+    shifts = width * _balanced(torch.randn(latent.shape, generator=rng.generator("prior"), dtype=torch.float64))
     assert curvature is not None
-    total = num_ranks * float(events.counts.double().mean()) * curvature + torch.eye(len(start), dtype=torch.float64) / width**2
-    return Starts((start + torch.linalg.solve(total, shifts.T).T / width**2).float(), (centre + shifts).float(), curvature)
+    total = counts * curvature + torch.eye(len(start), dtype=torch.float64) * known
+    latent = start + torch.linalg.solve(total, shifts.T).T * known
+    return Starts(latent.float(), (centre + shifts).float(), curvature, counts, known)
+
+
+def _balanced(draws: Tensor) -> Tensor:
+    """Draws whose mean over the first axis is zero and whose variance is what it was: few replicas must not move their mean."""
+    number = len(draws)
+    return (draws - draws.mean(0)) * (number / (number - 1)) ** 0.5
 
 
 def latent_curvature(problem: Problem, counts: Tensor, use_rates: bool) -> Tensor:
@@ -189,19 +208,21 @@ def latent_curvature(problem: Problem, counts: Tensor, use_rates: bool) -> Tenso
     return latent_information(problem.space, latent, information.total(counts / counts.mean(), rates=use_rates))[1]
 
 
-def equal_directions(curvature: Tensor) -> Tensor:
+def equal_directions(curvature: Tensor, floor: float) -> Tensor:
     r"""Directions of the latent space along which one step's events determine the parameters equally well.
 
     .. math:: A = V (\Lambda + \kappa)^{-1/2}, \qquad n F_\ell = V \Lambda V^T
 
     A unit step along any column is one standard deviation of what :math:`n` events can tell; :math:`\kappa` bounds the step where they
-    tell little.  The columns are eigenvectors, so that Adam scales weakly and strongly determined directions separately.
+    tell little.  With :math:`\kappa = n / (N \sigma^2)`, the share of the prior that belongs to :math:`n` of all :math:`N` events, the loss
+    with the prior is equally steep along all columns near its minimum: weakly and strongly determined directions come to rest together.
 
     Args:
         curvature: information :math:`n F_\ell` of the events of a step about the latent numbers, see :func:`latent_curvature`.
+        floor: :math:`\kappa`.
 
     Returns:
         :math:`A`, ``[latent_size, latent_size]``.
     """
     eigenvalues, vectors = torch.linalg.eigh(curvature)
-    return vectors * (eigenvalues.clamp_min(0) + _LATENT_INFORMATION).rsqrt()
+    return vectors * (eigenvalues.clamp_min(0) + floor).rsqrt()

@@ -21,6 +21,10 @@ class GeneratorSettings(_Section):
     """``direct``: the parameters themselves are learnt; ``network``: a network fed with noise proposes them."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Adam's step size at the start; 0.2 for ``direct`` with ``precondition``, 0.01 without it, 0.001 for ``network`` when null."""
+    approach: float | None = Field(default=None, gt=0, lt=1)
+    """``direct`` with ``precondition`` only: share of the way to the solution that a step at the start goes, where that is shorter than
+    ``learning_rate``; such steps shrink with the gradient instead of keeping Adam's length. Suits problems with a prior and
+    weakly determined directions, at 0.03, and is too slow for others; null for Adam's steps."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's momentum; 0 to 0.5, because the other player moves too."""
     beta2: float = Field(default=0.99, ge=0, lt=1)

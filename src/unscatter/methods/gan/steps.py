@@ -16,6 +16,9 @@ from unscatter.methods.gan.state import GanState, GanStatic, Player
 from unscatter.methods.protocol import Metrics
 from unscatter.networks import DirectGenerator, Generator, adam_step
 
+#: What keeps Adam from dividing by a gradient that is zero.
+_ROUNDING = 1e-8
+
 
 @dataclass(frozen=True, eq=False)
 class Side:
@@ -76,7 +79,7 @@ def bring_together(state: GanState, settings: GanSettings, discriminator: Player
     (gradient,) = torch.autograd.grad(loss.sum(), weights)
     gradient = static.exchange.before_step(gradient)
     factor = rate_factor(settings, state) * static.exchange.step_scale
-    player, skipped = _stepped(state.generator, gradient, settings.generator, factor, shared_scale=_is_preconditioned(static))
+    player, skipped = _stepped(state.generator, gradient, settings.generator, factor, newton_scale(static, settings))
     player = player._replace(weights=static.exchange.after_step(player.weights))
     return player, skipped, metrics
 
@@ -204,9 +207,21 @@ def rate_factor(settings: GanSettings, state: GanState) -> float:
     return height * (settings.final_rate + (1 - settings.final_rate) * (1 + math.cos(math.pi * share)) / 2)
 
 
-def _is_preconditioned(static: GanStatic) -> bool:
+def newton_scale(static: GanStatic, settings: GanSettings) -> float | None:
+    r"""Length of the gradient below which the generator's steps shrink with it; None for a generator that always steps as Adam does.
+
+    Along equally steep directions the loss before a perfect discriminator is :math:`\frac{c}{2n} |v - v^*|^2` for the curvature c and the n
+    events of a step, so that gradient descent of rate :math:`\alpha n / c` goes the share :math:`\alpha` of the way to the solution.
+    Adam alone makes steps of one length however small the gradient is, and would wander round the solution as far as they carry.  It is
+    left alone without ``approach``, and with the Wasserstein loss, whose slope says nothing about the distance.
+    """
     module = static.generator.module
-    return isinstance(module, DirectGenerator) and module.preconditioned
+    if not (isinstance(module, DirectGenerator) and module.preconditioned):
+        return None
+    chosen = settings.generator
+    if settings.loss == "wasserstein-gp" or chosen.approach is None:
+        return _ROUNDING
+    return chosen.step_size * LOSSES[settings.loss].curvature / (settings.num_events * chosen.approach)
 
 
 def _pair(d_measured: Tensor, d_synthetic: Tensor, measured: Side, synthetic: Side) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -219,7 +234,7 @@ def _pair(d_measured: Tensor, d_synthetic: Tensor, measured: Side, synthetic: Si
 
 
 def _stepped(
-    player: Player, gradient: Tensor, chosen: GeneratorSettings | DiscriminatorSettings, factor: float | Tensor, shared_scale: bool = False
+    player: Player, gradient: Tensor, chosen: GeneratorSettings | DiscriminatorSettings, factor: float, newton: float | None = None
 ) -> tuple[Player, Tensor]:
     adam, weights, skipped = adam_step(
         player.adam,
@@ -229,7 +244,8 @@ def _stepped(
         beta1=chosen.beta1,
         beta2=chosen.beta2,
         clip_norm=chosen.clip_norm,
-        shared_scale=shared_scale,
+        shared_scale=newton is not None,
+        epsilon=_ROUNDING if newton is None else newton,
     )
     return Player(weights, adam), skipped
 
