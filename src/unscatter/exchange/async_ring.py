@@ -266,19 +266,20 @@ class AsyncRing:
         return blend_(flat, message.payload, share)
 
     def _publish(self, flat: Tensor, total: float | None) -> None:
-        """Send the weights along the lane whose turn it is, if its last transfer has been taken."""
+        """Send the weights along the lane whose turn it is, if its last transfer has been taken or may be lost."""
         if not self._lanes:
             return
         number, _, target = self._lanes[self.counts.steps % len(self._lanes)]
-        if not self._state.may_give(number, target):
+        fresh = self._state.may_give(number, target)
+        if not fresh and not self._state.is_overdue(number):
             return
         total = payload_sum(flat) if total is None else total
         self._sound = math.isfinite(total)
         if not self._sound:
             self.counts.withheld += 1
             return
-        given = self._state.give(number, target)
-        self.transport.publish(target, number, Header(given.transfer, given.transfer, self._state.clock, given.share, total), flat)
+        given = self._state.give(number, target) if fresh else self._state.repeat(number)
+        self.transport.publish(target, number, Header(given.transfer, given.version, self._state.clock, given.share, total), flat)
         self.counts.published += 1
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
