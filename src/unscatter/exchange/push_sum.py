@@ -24,7 +24,7 @@ SHARE = 0.5
 #: Share of its mass that a rank always keeps: what it learns must count.
 _KEPT = 0.25
 #: Turns of a lane after which a transfer that was not taken is published again.
-_PATIENCE = 32
+_PATIENCE = 16
 
 
 def age_factor(lag: int, max_staleness: int | None) -> float:
