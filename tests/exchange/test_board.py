@@ -48,6 +48,7 @@ def test_a_rank_that_was_stopped_while_it_led_finds_what_the_others_have_found_w
     assert torch.equal(sleeper.total(numbers(5.0), is_lost=nobody)["x"], found["x"])
     assert float(found["x"]) == 3.0
     assert other.agree("enough", is_lost=first) == sleeper.agree("go on", is_lost=nobody) == "enough"
+    assert sleeper.speaker == other.speaker == 1
 
 
 def test_the_sums_do_not_wait_for_ever_for_a_first_rank_that_is_alive_and_does_not_come(store: Store) -> None:

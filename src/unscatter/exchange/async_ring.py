@@ -117,7 +117,12 @@ class AsyncRing:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the first rank that is still there."""
+        """Whether this is the first rank that is still there; after a verdict, whether this rank gave it.
+
+        The latter is so on one rank only, however late the others ask and whoever has left by then.
+        """
+        if self.board is not None and self.board.speaker is not None:
+            return self.board.speaker == self.rank
         return all(self._is_dead(rank) for rank in range(self.rank))
 
     @property
@@ -173,6 +178,8 @@ class AsyncRing:
             session = 0 if self.board is None else self.board.num_starts
             self._transport = self.open_transport(weights.numel(), weights.dtype, session, self._absent)
             self._leave_before()
+        if self.board is not None:
+            self.board.speaker = None
         self.counts.steps += 1
         self._state.clock += 1
         self.transport.beat(self.counts.steps)

@@ -40,6 +40,8 @@ class Board:
     straggler_s: float = 5.0
     num_starts: int = 0
     """How many fits have been begun."""
+    speaker: int | None = None
+    """Who gave the last verdict."""
     _num_sums: int = 0
     """In this fit."""
     _joins_at: int = 0
@@ -75,7 +77,9 @@ class Board:
             PeerLostError: it has said nothing for an hour.
         """
         key = f"verdict/{self.num_starts}.{self._num_sums}"
-        return self._from_first(key, lambda: text.encode(), is_lost, patience_s=_VERDICT_S).decode()
+        verdict = self._from_first(key, lambda: text.encode(), is_lost, patience_s=_VERDICT_S).decode()
+        self.speaker = int(self.rendezvous.get(key))
+        return verdict
 
     def total(self, tensors: Mapping[str, Tensor], *, is_lost: IsLost) -> dict[str, Tensor]:
         """Sums over the ranks, the same bits on all; ranks that are lost, or do not come in time, are missing in them.
