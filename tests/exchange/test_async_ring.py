@@ -12,7 +12,8 @@ from torch import Tensor
 
 from unscatter.errors import PeerLostError
 from unscatter.exchange.async_ring import AsyncRing
-from unscatter.exchange.transports import Header
+from unscatter.exchange.transports import Fault, Faulty, Header, Transport
+from unscatter.exchange.transports.faulty import FaultKind
 from unscatter.exchange.transports.virtual import VirtualNetwork, VirtualTransport, run_ranks
 
 Duration = Callable[[np.random.Generator, int], float]
@@ -213,3 +214,22 @@ def test_staleness_is_measured_in_steps_behind_the_furthest() -> None:
     weights = [torch.zeros(1, 2) for _ in range(2)]
     run(network, members, weights, 40, lambda random, rank: 1.0)
     assert 8 <= members[0].statistics()["staleness"] <= 12
+
+
+@pytest.mark.parametrize("kind", ["drop", "corrupt", "delay"])
+def test_a_lane_whose_message_was_lost_or_refused_goes_on_and_nothing_that_was_learnt_is_lost(kind: FaultKind) -> None:
+    network = VirtualNetwork(3)
+    members = rings(network)
+    for ring in members:
+        ring.open_transport = faulty(ring.open_transport, Fault(kind=kind, rank=1, step=3, until=12, versions=5))
+    weights = [torch.full((1, 8), float(3 * rank)) for rank in range(3)]
+    run(network, members, weights, 12, lambda random, rank: 1.0)
+    published = members[1].counts.published
+    run(network, members, weights, 150, lambda random, rank: 1.0)
+    assert members[1].counts.published > published + 50
+    assert sum(ring._state.mass for ring in members) < 3 + 1e-9
+    assert float(torch.stack(weights).std(0).max()) < 1e-3
+
+
+def faulty(open_transport: Callable[..., Transport], fault: Fault) -> Callable[..., Transport]:
+    return lambda *arguments: Faulty(open_transport(*arguments), (fault,))

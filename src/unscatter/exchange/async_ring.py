@@ -20,8 +20,8 @@ from unscatter.exchange.transports import Header, Message, Transport, payload_su
 
 #: Seconds between two looks at the mailboxes of a rank that must not go on alone.
 _WAIT_S = 0.001
-#: Seconds between two looks at the board of a rank whose neighbours have finished.
-_BOARD_S = 0.2
+#: Seconds between two looks at the board of a rank whose neighbours have finished, and of any other one, which may be a round behind.
+_BOARD_S, _BEHIND_S = 0.2, 2.0
 
 
 class Lane(NamedTuple):
@@ -86,6 +86,8 @@ class AsyncRing:
     look_every_s: float = 0.1
     counts: RingCounts = field(default_factory=RingCounts)
     _transport: Transport | None = field(default=None, init=False)
+    _before: Transport | None = field(default=None, init=False)
+    """Mailboxes of the fit before, until those of this one are open."""
     _state: PushSum = field(init=False)
     _gone: frozenset[int] = field(default=frozenset(), init=False)
     _ring: Ring = field(init=False)
@@ -115,7 +117,12 @@ class AsyncRing:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the first rank that is still there."""
+        """Whether this is the first rank that is still there; after a verdict, whether this rank gave it.
+
+        The latter is so on one rank only, however late the others ask and whoever has left by then.
+        """
+        if self.board is not None and self.board.speaker is not None:
+            return self.board.speaker == self.rank
         return all(self._is_dead(rank) for rank in range(self.rank))
 
     @property
@@ -137,7 +144,9 @@ class AsyncRing:
         """Begin another fit, with new mailboxes: tensors of the first rank, on all ranks."""
         shared = dict(tensors) if self.board is None else self.board.share(tensors, is_lost=self._is_dead)
         self._absent = frozenset(rank for rank in range(self.num_ranks) if self._is_dead(rank))
-        self.close()
+        self._leave_before()
+        # Others still ask whether this rank is there; it leaves once all of them have come to the new mailboxes.
+        self._before, self._transport = self._transport, None
         self._forget()
         return shared
 
@@ -168,6 +177,9 @@ class AsyncRing:
         if self._transport is None:
             session = 0 if self.board is None else self.board.num_starts
             self._transport = self.open_transport(weights.numel(), weights.dtype, session, self._absent)
+            self._leave_before()
+        if self.board is not None:
+            self.board.speaker = None
         self.counts.steps += 1
         self._state.clock += 1
         self.transport.beat(self.counts.steps)
@@ -213,10 +225,18 @@ class AsyncRing:
         ]
 
     def _is_dead(self, rank: int) -> bool:
+        """Whether a rank says nothing any more, because it was lost or has left.
+
+        That it has finished its round does not keep it alive: it may be lost while it waits for the others.
+        """
         if rank in self._absent or rank == self.rank or self._transport is None:
             return rank in self._absent
         health = self._transport.health(rank)
-        return not (health.alive or health.done)
+        return not health.alive
+
+    def _is_lost(self, rank: int) -> bool:
+        """Whether a rank is dead without having left in good order."""
+        return self._is_dead(rank) and (rank in self._absent or not self.transport.health(rank).done)
 
     def _is_away(self, rank: int) -> bool:
         """Whether a rank is dead, or has finished its round."""
@@ -236,7 +256,7 @@ class AsyncRing:
         gone = frozenset(rank for rank in others if self._is_away(rank))
         if gone == self._gone:
             return
-        self.counts.lost += sum(self._is_dead(rank) for rank in gone - self._gone)
+        self.counts.lost += sum(self._is_lost(rank) for rank in gone - self._gone)
         self._close_ring(gone)
         for lane, under_way in list(self._state.outgoing.items()):
             if under_way.target in gone:
@@ -266,19 +286,20 @@ class AsyncRing:
         return blend_(flat, message.payload, share)
 
     def _publish(self, flat: Tensor, total: float | None) -> None:
-        """Send the weights along the lane whose turn it is, if its last transfer has been taken."""
+        """Send the weights along the lane whose turn it is, if its last transfer has been taken or may be lost."""
         if not self._lanes:
             return
         number, _, target = self._lanes[self.counts.steps % len(self._lanes)]
-        if not self._state.may_give(number, target):
+        fresh = self._state.may_give(number, target)
+        if not fresh and not self._state.is_overdue(number):
             return
         total = payload_sum(flat) if total is None else total
         self._sound = math.isfinite(total)
         if not self._sound:
             self.counts.withheld += 1
             return
-        given = self._state.give(number, target)
-        self.transport.publish(target, number, Header(given.transfer, given.transfer, self._state.clock, given.share, total), flat)
+        given = self._state.give(number, target) if fresh else self._state.repeat(number)
+        self.transport.publish(target, number, Header(given.transfer, given.version, self._state.clock, given.share, total), flat)
         self.counts.published += 1
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -287,11 +308,17 @@ class AsyncRing:
             return dict(tensors)
         if self._transport is not None:
             self._transport.beat(self.counts.steps, done=True)
-        return self.board.total(tensors, is_lost=self._is_dead)
+        sums = self.board.total(tensors, is_lost=self._is_dead)
+        if self._transport is not None:
+            # Who was lost meanwhile is counted.
+            self._looked_round = -math.inf
+            self._look_round()
+        return sums
 
     def round_over(self) -> bool:
         """Whether the others have finished this round and wait for this rank to come to them."""
-        if self.board is None or not self._gone or time.monotonic() - self._looked_at_board < _BOARD_S:
+        period_s = _BOARD_S if self._gone or self.isolated else _BEHIND_S
+        if self.board is None or time.monotonic() - self._looked_at_board < period_s:
             return False
         self._looked_at_board = time.monotonic()
         return self.board.is_over()
@@ -329,3 +356,9 @@ class AsyncRing:
         if self._transport is not None:
             self._transport.close()
             self._transport = None
+        self._leave_before()
+
+    def _leave_before(self) -> None:
+        if self._before is not None:
+            self._before.close()
+            self._before = None

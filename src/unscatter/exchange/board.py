@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from safetensors.torch import load, save
@@ -27,7 +27,9 @@ IsLost = Callable[[int], bool]
 class Board:
     """Meetings of ranks of which any may be missing; every wait is bounded.
 
-    Every meeting has a number, the same on all ranks, since all hold the same meetings in the same order.
+    Every meeting has a number, the same on all ranks, since all hold the same meetings in the same order: starts are counted through the
+    job, sums within the fit that a start has begun, and a verdict has the number of the sums that it is about.  Whoever leads a meeting may
+    die or be stopped in it, so that another rank leads it as well; what the first of them has said stands.
 
     Args:
         rendezvous: where values are kept.
@@ -36,7 +38,14 @@ class Board:
 
     rendezvous: Rendezvous
     straggler_s: float = 5.0
-    _meetings: dict[str, int] = field(default_factory=dict)
+    num_starts: int = 0
+    """How many fits have been begun."""
+    speaker: int | None = None
+    """Who gave the last verdict."""
+    _num_sums: int = 0
+    """In this fit."""
+    _joins_at: int = 0
+    """Number of the sums from which a rank that was started again takes part."""
     _stop: bool = False
     _asked_at: float = 0.0
 
@@ -50,26 +59,27 @@ class Board:
         """Number of ranks."""
         return self.rendezvous.world.size
 
-    @property
-    def num_starts(self) -> int:
-        """How many fits have been begun."""
-        return self._meetings.get("start", 0)
-
     def share(self, tensors: Mapping[str, Tensor], *, is_lost: IsLost) -> dict[str, Tensor]:
         """Tensors of the first rank that is there, on all ranks.
 
         Raises:
             PeerLostError: it has not come in time.
         """
-        return _like(tensors, self._from_first("start", lambda: save(_packed(tensors)), is_lost))
+        key = f"start/{self.num_starts}"
+        self.num_starts, self._num_sums = self.num_starts + 1, self._joins_at
+        self._joins_at = 0
+        return _like(tensors, self._from_first(key, lambda: save(_packed(tensors)), is_lost))
 
     def agree(self, text: str, *, is_lost: IsLost) -> str:
-        """What the first rank that is there says, on all ranks; it may take its time, as long as it is there.
+        """What the first rank that is there says about the last sums, on all ranks; it may take its time, as long as it is there.
 
         Raises:
             PeerLostError: it has said nothing for an hour.
         """
-        return self._from_first("verdict", lambda: text.encode(), is_lost, patience_s=_VERDICT_S).decode()
+        key = f"verdict/{self.num_starts}.{self._num_sums}"
+        verdict = self._from_first(key, lambda: text.encode(), is_lost, patience_s=_VERDICT_S).decode()
+        self.speaker = int(self.rendezvous.get(key))
+        return verdict
 
     def total(self, tensors: Mapping[str, Tensor], *, is_lost: IsLost) -> dict[str, Tensor]:
         """Sums over the ranks, the same bits on all; ranks that are lost, or do not come in time, are missing in them.
@@ -77,24 +87,27 @@ class Board:
         Raises:
             PeerLostError: nobody brought the sums together in time.
         """
-        number = self._next("sum")
-        self.rendezvous.put_long(f"sum/{number}/{self.rank}", save(_packed(tensors)))
-        self.rendezvous.count(f"sum/{number}/count")
-        collector = _Collector(self, number, tensors, time.monotonic())
-        while not self.rendezvous.has(f"sum/{number}/result"):
-            if self._leads(is_lost) and collector.ready(is_lost):
-                self.rendezvous.put_long(f"sum/{number}/result", save(_packed(collector.sums())))
+        meeting = self._sums
+        self._num_sums += 1
+        # What a rank has said before it was killed and started again stands.
+        if not self.rendezvous.has(f"{meeting}/{self.rank}"):
+            self.rendezvous.put_long(f"{meeting}/{self.rank}", save(_packed(tensors)))
+            self.rendezvous.count(f"{meeting}/count")
+        collector = _Collector(self, meeting, tensors, time.monotonic())
+        while not self.rendezvous.has(f"{meeting}/result"):
+            if collector.leads(is_lost) and collector.ready(is_lost):
+                self.rendezvous.offer_long(f"{meeting}/result", save(_packed(collector.sums())))
             # The collector itself gives up waiting after one time-out; the others give it another one.
             if time.monotonic() - collector.begin > 2 * self.rendezvous.timeout_s:
                 raise PeerLostError(
                     f"rank {self.rank} of {self.num_ranks} has waited {2 * self.rendezvous.timeout_s:g} s for the end of a round."
                 )
             time.sleep(_POLL_S)
-        return _like(tensors, self.rendezvous.get_long(f"sum/{number}/result"))
+        return _like(tensors, self.rendezvous.get_offered(f"{meeting}/result"))
 
     def is_over(self) -> bool:
-        """Whether the round has ended for most ranks and this one is waited for."""
-        return self.rendezvous.has(f"over/{self._meetings.get('sum', 0)}")
+        """Whether the round has ended for most ranks, so that this one is waited for or is already missing in the sums."""
+        return self.rendezvous.has(f"{self._sums}/over") or self.rendezvous.has(f"{self._sums}/result")
 
     def request_stop(self) -> None:
         """Ask all ranks to stop."""
@@ -110,37 +123,37 @@ class Board:
         return self._stop
 
     def catch_up(self) -> None:
-        """Take part from the next meeting on, for a rank that was started again while the others went on."""
-        for kind in ("start", "sum", "verdict"):
-            held = f"{kind}/held"
-            # The last start is repeated: it holds the constants that all ranks share.
-            last = int(self.rendezvous.get(held)) if self.rendezvous.has(held) else -1
-            self._meetings[kind] = max(last, 0) if kind == "start" else last + 1
+        """Begin with the last meetings that the others have held, for a rank that was started again while they went on.
 
-    def _from_first(self, kind: str, value: Callable[[], bytes], is_lost: IsLost, *, patience_s: float | None = None) -> bytes:
+        The last start holds the constants that all ranks share.  The last sums may be there already: then the rank is a round behind at
+        most, and where they were the last ones of the job it ends with what the others have found.
+        """
+        while self.rendezvous.has(f"start/{self.num_starts + 1}"):
+            self.num_starts += 1
+        sums = 0
+        while self.rendezvous.has(f"sum/{self.num_starts + 1}.{sums + 1}/count"):
+            sums += 1
+        self._joins_at = sums
+
+    @property
+    def _sums(self) -> str:
+        """Where the sums of the round that is under way will stand."""
+        return f"sum/{self.num_starts}.{self._num_sums}"
+
+    def _from_first(self, key: str, value: Callable[[], bytes], is_lost: IsLost, *, patience_s: float | None = None) -> bytes:
         limit_s = self.rendezvous.timeout_s if patience_s is None else patience_s
-        number = self._next(kind)
-        key, begin = f"{kind}/{number}", time.monotonic()
+        begin = time.monotonic()
         while not self.rendezvous.has(key):
-            if self._leads(is_lost):
-                self.rendezvous.put_long(key, value())
+            if all(is_lost(rank) for rank in range(self.rank)):
+                self.rendezvous.offer_long(key, value())
             elif time.monotonic() - begin > limit_s:
                 raise PeerLostError(
-                    f"rank {self.rank} of {self.num_ranks} has waited {limit_s:g} s for rank 0 ('{kind}').\n"
+                    f"rank {self.rank} of {self.num_ranks} has waited {limit_s:g} s for rank 0 ('{key}').\n"
                     "See its log, or raise exchange.timeout_s."
                 )
             else:
                 time.sleep(_POLL_S)
-        return self.rendezvous.get_long(key)
-
-    def _next(self, kind: str) -> int:
-        number = self._meetings.get(kind, 0)
-        self._meetings[kind] = number + 1
-        self.rendezvous.put(f"{kind}/held", str(number).encode())
-        return number
-
-    def _leads(self, is_lost: IsLost) -> bool:
-        return all(is_lost(rank) for rank in range(self.rank))
+        return self.rendezvous.get_offered(key)
 
 
 @dataclass(eq=False)
@@ -148,33 +161,38 @@ class _Collector:
     """The rank that brings the sums of a round together."""
 
     board: Board
-    number: int
+    meeting: str
     like: Mapping[str, Tensor]
     begin: float
     told: bool = False
+
+    def leads(self, is_lost: IsLost) -> bool:
+        """Whether all ranks before this one are lost, or do not come so that somebody else has to see to it."""
+        late = time.monotonic() - self.begin > self.board.straggler_s
+        return all(is_lost(rank) or (late and not self._is_here(rank)) for rank in range(self.board.rank))
 
     def ready(self, is_lost: IsLost) -> bool:
         """Whether everybody who can be waited for is there; tells stragglers to come."""
         board, waited = self.board, time.monotonic() - self.begin
         # Nothing is asked of the board beyond one counter until the ranks that are missing matter.
-        present = int(board.rendezvous.store.add(f"sum/{self.number}/count", 0))
+        present = int(board.rendezvous.store.add(f"{self.meeting}/count", 0))
         alive = [rank for rank in range(board.num_ranks) if rank == board.rank or not is_lost(rank)]
         if present >= len(alive) and all(self._is_here(rank) for rank in alive):
             return True
         if not self.told and 2 * present >= len(alive) and waited > board.straggler_s:
-            board.rendezvous.put(f"over/{self.number}", b"1")
+            board.rendezvous.put(f"{self.meeting}/over", b"1")
             self.told = True
         return waited > board.rendezvous.timeout_s
 
     def sums(self) -> dict[str, Tensor]:
         """In the order of the ranks and in double precision, so that everybody who repeats it finds the same."""
         parts = [
-            load(self.board.rendezvous.get_long(f"sum/{self.number}/{rank}")) for rank in range(self.board.num_ranks) if self._is_here(rank)
+            load(self.board.rendezvous.get_long(f"{self.meeting}/{rank}")) for rank in range(self.board.num_ranks) if self._is_here(rank)
         ]
         return {name: _summed([part[name] for part in parts]).to(tensor.dtype) for name, tensor in self.like.items()}
 
     def _is_here(self, rank: int) -> bool:
-        return self.board.rendezvous.has(f"sum/{self.number}/{rank}")
+        return self.board.rendezvous.has(f"{self.meeting}/{rank}")
 
 
 def _summed(tensors: list[Tensor]) -> Tensor:

@@ -8,7 +8,8 @@ the mass away together with the opinion that goes with it, and keeps the rest; w
 Neither changes :math:`\sum_i w_i z_i` and :math:`\sum_i w_i`, sums over ranks and transfers under way.  So all opinions approach the
 average, however late a transfer is taken, and nothing that a rank has learnt is lost.  A transfer has a number: taken twice it counts
 once.  A lane carries one transfer at a time: as long as its target has not taken it, the rank keeps its mass, so a slow or silent target
-never drains it.
+never drains it.  A transfer that is not taken for long may have been lost or refused on its way: it is published again under its number,
+with what the rank believes by then.
 
 References:
     Kempe, Dobra, Gehrke, FOCS 2003 (push-sum); Assran et al., arXiv:1811.10792 (its use for training).
@@ -22,6 +23,8 @@ from dataclasses import dataclass, field
 SHARE = 0.5
 #: Share of its mass that a rank always keeps: what it learns must count.
 _KEPT = 0.25
+#: Turns of a lane after which a transfer that was not taken is published again.
+_PATIENCE = 16
 
 
 def age_factor(lag: int, max_staleness: int | None) -> float:
@@ -43,6 +46,10 @@ class Outgoing:
     target: int
     transfer: int
     share: float
+    version: int
+    """Number of its last publication."""
+    waited: int = 0
+    """Turns of the lane since then."""
 
 
 @dataclass
@@ -61,10 +68,11 @@ class PushSum:
     """Steps behind the opinion: those of this rank, or of a rank that it has heard of by any way and that is further."""
     outgoing: dict[int, Outgoing] = field(default_factory=dict)
     _taken: dict[tuple[int, int], int] = field(default_factory=dict)
-    _next_transfer: int = field(init=False)
+    _next_number: int = field(init=False)
+    """Of a publication; a transfer has that of its first one."""
 
     def __post_init__(self) -> None:
-        self._next_transfer = self.first_transfer
+        self._next_number = self.first_transfer
 
     def book(self, lane: int, confirmed: int) -> None:
         """Note what the target of a lane has taken.
@@ -87,9 +95,26 @@ class PushSum:
         """Set a share of the mass aside for ``target``."""
         share = SHARE * self.mass
         self.mass -= share
-        self.outgoing[lane] = Outgoing(target, self._next_transfer, share)
-        self._next_transfer += 1
+        number = self._number()
+        self.outgoing[lane] = Outgoing(target, number, share, version=number)
         return self.outgoing[lane]
+
+    def is_overdue(self, lane: int) -> bool:
+        """Whether the transfer of a lane has not been taken for so long that it may be lost; asked once per turn of the lane."""
+        if lane not in self.outgoing:
+            return False
+        self.outgoing[lane].waited += 1
+        return self.outgoing[lane].waited > _PATIENCE
+
+    def repeat(self, lane: int) -> Outgoing:
+        """Publish the transfer of a lane again: taken twice it still counts once."""
+        under_way = self.outgoing[lane]
+        under_way.version, under_way.waited = self._number(), 0
+        return under_way
+
+    def _number(self) -> int:
+        self._next_number += 1
+        return self._next_number - 1
 
     def take_back(self, lane: int) -> None:
         """Undo the transfer of a lane, because its target is gone or is no neighbour any more."""

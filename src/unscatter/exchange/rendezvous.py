@@ -97,6 +97,19 @@ class Rendezvous:
         """
         return b"".join(self.get(f"{key}/piece/{number}", of=of) for number in range(int(self.get(key, of=of))))
 
+    def offer_long(self, key: str, value: bytes) -> None:
+        """Write a value of any length that several ranks may write: the first one stands, for all readers."""
+        self.put_long(f"{key}/by {self.world.rank}", value)
+        self._guarded(lambda: self.store.compare_set(key, "", str(self.world.rank)))
+
+    def get_offered(self, key: str, *, of: str = "another rank") -> bytes:
+        """Read the value of :meth:`offer_long` that stands, waiting until there is one.
+
+        Raises:
+            PeerLostError: it did not come in time, or the board is gone.
+        """
+        return self.get_long(f"{key}/by {self.get(key, of=of).decode()}", of=of)
+
     def has(self, key: str) -> bool:
         """Whether a value is there."""
         return self._guarded(lambda: self.store.check([key]))

@@ -203,8 +203,8 @@ def _judged(job: _Job, state: Any) -> Verdict:
     rates = job.method.uses_rates(state)
     diagnosis = Diagnosis(job.problem, job.method.result(state), job.training, job.held_out, job.settings, rates)
     verdict = judge(diagnosis, last=state.step >= job.last_step)
-    job.exchange.agree(verdict.stop_reason or "")
-    return verdict
+    # Another rank may have spoken first, if this one was stopped meanwhile.
+    return replace(verdict, stop_reason=job.exchange.agree(verdict.stop_reason or "") or None)
 
 
 def _concluded(job: _Job, state: Any, verdict: Verdict, clock: _Clock) -> Fit:
