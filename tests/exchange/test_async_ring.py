@@ -233,3 +233,15 @@ def test_a_lane_whose_message_was_lost_or_refused_goes_on_and_nothing_that_was_l
 
 def faulty(open_transport: Callable[..., Transport], fault: Fault) -> Callable[..., Transport]:
     return lambda *arguments: Faulty(open_transport(*arguments), (fault,))
+
+
+def test_a_rank_that_has_finished_its_round_and_is_then_killed_counts_as_lost_for_whoever_waits_for_it() -> None:
+    network = VirtualNetwork(2)
+    left, right = rings(network, look_every_s=0.0)
+    for ring in (left, right):
+        ring.mix(torch.zeros(1, 2))
+    left.transport.beat(1, done=True)
+    assert not right._is_dead(0)
+    network.kill(0)
+    assert right._is_dead(0)
+    assert right.leads
