@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unscatter.exchange.transports import remove_abandoned
 from unscatter.launch.board import host_board
 from unscatter.launch.logs import JobLogs
 from unscatter.launch.process import RankProcess, how_it_ended
@@ -214,6 +215,8 @@ class _Job:
             # A process that was killed takes a moment to go.
             rank.process.wait(timeout=30.0)
             self.watcher.forget(rank.group)
+        # Shared memory whose last holder was killed.
+        remove_abandoned()
 
     def end(self) -> JobEnd:
         codes = tuple(-1 if rank.code is None else rank.code for rank in self.ranks)
