@@ -22,6 +22,8 @@ from torch import Tensor
 from unscatter.arrays import Events, RandomStream
 from unscatter.detectors import unweight
 from unscatter.events import read_events
+from unscatter.methods import Gan, GanSettings
+from unscatter.methods.gan import GeneratorSettings
 from unscatter.pdfs import PDG_IDS, Functional, Neural, NodeValues, read_lhapdf
 from unscatter.pipeline import Problem
 from unscatter.problems import dis, example_file
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--form", choices=list(FORMS), default="functional")
     parser.add_argument("--events", type=int, default=300_000, help="of each target")
     parser.add_argument("--replicas", type=int, default=8)
+    parser.add_argument("--approach", type=float, default=0.03, help="method.generator.approach, as in the demonstration")
     parser.add_argument("--steps", type=int, default=500, help="of the replicas; 0 for the maximum likelihood alone")
     parser.add_argument("--pilot-steps", type=int, default=2000)
     parser.add_argument("--save", type=Path, help="where the parameters go, as a file of torch")
@@ -131,7 +134,8 @@ def main() -> None:
     if args.steps:
         start = time.perf_counter()
         settings = SolveSettings(steps=args.steps, max_rounds=1, replicas=args.replicas, pilot_steps=args.pilot_steps, diagnose=False)
-        fit = solve(problem, events, settings=settings)
+        method = Gan(GanSettings(generator=GeneratorSettings(approach=args.approach)))
+        fit = solve(problem, events, method=method, settings=settings)
         title = f"{args.form}, {args.detector} detector, {args.replicas} replicas, {args.pilot_steps} + {args.steps} steps"
         show(f"{title}, {time.perf_counter() - start:.0f} s with {torch.get_num_threads()} threads", problem, fit.estimate.parameters)
         if args.save:
