@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 #: Seconds between two looks at the board.
 _POLL_S = 0.01
+#: Seconds between two tries to reach it.
+_LISTENER_S = 0.2
 _PIECE_BYTES = 4 * 2**20
 
 
@@ -41,6 +44,8 @@ class Rendezvous:
         Raises:
             ExchangeError: the port is taken, or nobody answers at the address.
         """
+        if not world.hosts_rendezvous:
+            _await_listener(world, timeout_s)
         try:
             store = TCPStore(
                 world.address, world.port, is_master=world.hosts_rendezvous, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
@@ -154,6 +159,19 @@ class Rendezvous:
                 f"rank {self.world.rank} of {self.world.size} has lost the rendezvous at {self.world.address}:{self.world.port}: "
                 f"{str(error).splitlines()[0]}\nThe process that keeps it has probably exited: see the logs of the launcher and of rank 0."
             ) from error
+
+
+def _await_listener(world: World, timeout_s: float) -> None:
+    """Wait until somebody listens at the address: PyTorch would fill the log with traces of its own while it waits."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection((world.address, world.port), timeout=max(0.1, end - time.monotonic())).close()
+            return
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise ExchangeError(_join_failure(world, timeout_s, error)) from error
+        time.sleep(_LISTENER_S)
 
 
 def _join_failure(world: World, timeout_s: float, error: Exception) -> str:

@@ -65,7 +65,15 @@ def fitted_sentence(summary: Mapping[str, Any]) -> str:
     problem = f"The problem '{summary.get('problem', 'unknown')}'" + (f" ({description})" if description else "")
     replicas = summary.get("num_replicas") or 1
     how = f"by the method '{summary.get('method', 'unknown')}'" + (f" with {replicas} replicas" if replicas > 1 else "")
-    return f"{problem} was fitted to {_events_text(summary)} {how}{_effort_text(summary)}."
+    return f"{problem} was fitted to {_events_text(summary)} {how}{_ranks_text(summary)}{_effort_text(summary)}."
+
+
+def _ranks_text(summary: Mapping[str, Any]) -> str:
+    """On how many ranks, and how many of them were lost on the way."""
+    ranks = summary.get("num_ranks") or 1
+    lost = int((summary.get("exchange") or {}).get("lost_ranks") or 0)
+    gone = f" ({lost} of them went silent on the way)" if lost else ""
+    return f" on {ranks} ranks{gone}" if ranks > 1 else ""
 
 
 def two_sample_sentences(summary: Mapping[str, Any]) -> list[str]:
