@@ -5,7 +5,7 @@ PYTHON ?= python3
 # A new directory every time: nothing is ever written over.
 DEMO ?= examples/dis_pythia.yaml
 DEMO_NAME := demo-$(shell date +%Y%m%d-%H%M%S)
-JOBS ?= 0
+JOBS ?= 2
 TEST ?=
 BENCHMARKS ?= benchmarks/samplers/gradient.py benchmarks/samplers/speed.py benchmarks/grid_shift.py benchmarks/training_step.py benchmarks/fit_quality.py
 
@@ -35,7 +35,7 @@ demo: $(CORE) ## run the main job: parton densities from 600,000 deep-inelastic 
 	$(BIN)/unscatter solve $(DEMO) --run runs/$(DEMO_NAME)
 	$(BIN)/unscatter export lhapdf runs/$(DEMO_NAME) --name unscatter_demo_lo -o runs/$(DEMO_NAME)
 
-test: $(DEV) ## run the tests and the examples of the docstrings (TEST='-k sampler' for some, JOBS=2 for two processes)
+test: $(DEV) ## run the tests and the examples of the docstrings (TEST='-k sampler' for some, JOBS=0 for a single process)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(JOBS) $(TEST)
 
 lint: $(DEV) ## check style, types and layers

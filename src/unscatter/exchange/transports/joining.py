@@ -49,6 +49,7 @@ def join_transport(
         PeerLostError: a rank did not come in time.
 
     Example:
+        >>> from unscatter.exchange.world import World
         >>> world = World(job="example", secret="s3cret")
         >>> join_transport(Rendezvous.join(world), num_lanes=1, num_parameters=10).close()
     """
