@@ -24,7 +24,10 @@ def message(text: str, *overrides: str) -> str:
     ("text", "expected"),
     [
         ("solve: {stps: 5}", "solve.stps (line 3): unknown key. Did you mean 'steps'? Known are steps, max_rounds, seed,"),
-        ("sovle: {steps: 5}", "sovle (line 3): unknown key. Did you mean 'solve'? Known are problem, events, method, solve, exchange, run."),
+        (
+            "sovle: {steps: 5}",
+            "sovle (line 3): unknown key. Did you mean 'solve'? Known are problem, events, method, solve, exchange, run.",
+        ),
         (
             "method:\n  generator:\n    learning_rat: 1",
             "method.generator.learning_rat (line 5): unknown key. Did you mean 'learning_rate'?",
