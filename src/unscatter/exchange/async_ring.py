@@ -184,9 +184,10 @@ class AsyncRing:
         self._state.clock += 1
         self.transport.beat(self.counts.steps)
         self._look_round()
-        flat = weights.detach().reshape(-1)
+        # In main memory; for weights that are there already this is no copy.
+        flat = weights.detach().reshape(-1).cpu()
         self._publish(flat, self._merge_all(flat))
-        return flat.reshape(weights.shape)
+        return flat.to(weights.device).reshape(weights.shape)
 
     @property
     def isolated(self) -> bool:
@@ -196,7 +197,7 @@ class AsyncRing:
         return self.counts.steps - self._last_news >= self.max_staleness
 
     def _wait(self, weights: Tensor) -> Tensor:
-        begin, flat = time.monotonic(), weights.reshape(-1)
+        begin, flat = time.monotonic(), weights.reshape(-1).cpu()
         while self.isolated and not self.round_over():
             if time.monotonic() - begin > self.timeout_s:
                 raise PeerLostError(self._silence())
@@ -204,7 +205,7 @@ class AsyncRing:
             self._look_round()
             self._publish(flat, self._merge_all(flat))
         self.counts.waited_s += time.monotonic() - begin
-        return flat.reshape(weights.shape)
+        return flat.to(weights.device).reshape(weights.shape)
 
     def _silence(self) -> str:
         sources = sorted({lane.source for lane in self._lanes})
