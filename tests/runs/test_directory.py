@@ -216,3 +216,14 @@ def test_git_state_is_the_commit_and_whether_files_differ(tmp_path: Path) -> Non
     assert git_state(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": True}
     (tmp_path / "environment").mkdir()
     assert git_state(tmp_path / "environment") is None
+
+
+def test_one_process_goes_on_from_the_checkpoint_that_was_asked_for_wherever_it_lies(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "fit")
+    for step in (100, 200):
+        run.save_checkpoint(step, {"weights": torch.full((2,), float(step))}, {})
+    elsewhere = tmp_path / "kept.safetensors"
+    (run.checkpoints / "step-000000200.safetensors").rename(elsewhere)
+    asked = run.load_checkpoint(elsewhere)
+    for rank in (0, 1):
+        assert run.load_rank_checkpoint(asked, rank, in_step=True) is asked

@@ -315,7 +315,8 @@ class RunDirectory:
         num_ranks = int(first.tensors.get("num_ranks", torch.tensor(1)))
         files = {r: {_step_of(file): file for file in self.checkpoint_files(r)} for r in range(num_ranks)}
         saved = [r for r in files if files[r]]
-        if not saved:
+        if num_ranks == 1 or not saved:
+            # One process left nothing but the first checkpoint, which may have been asked for by its path and lie anywhere.
             return first
         steps = files[rank if rank in saved else saved[rank % len(saved)]]
         if not in_step:
