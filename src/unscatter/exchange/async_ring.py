@@ -232,8 +232,7 @@ class AsyncRing:
         """
         if rank in self._absent or rank == self.rank or self._transport is None:
             return rank in self._absent
-        health = self._transport.health(rank)
-        return not health.alive
+        return not self._transport.health(rank).alive
 
     def _is_lost(self, rank: int) -> bool:
         """Whether a rank is dead without having left in good order."""
@@ -241,10 +240,7 @@ class AsyncRing:
 
     def _is_away(self, rank: int) -> bool:
         """Whether a rank is dead, or has finished its round."""
-        if rank in self._absent:
-            return True
-        health = self.transport.health(rank)
-        return health.done or not health.alive
+        return self._is_dead(rank) or self.transport.health(rank).done
 
     def _look_round(self) -> None:
         """See what was taken; close the ring over ranks that are gone, and open it for those that are back."""

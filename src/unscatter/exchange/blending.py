@@ -6,8 +6,7 @@ import math
 
 from torch import Tensor
 
-#: Numbers per piece: 1 MB in single precision.
-_PIECE = 2**18
+from unscatter.exchange.transports.checks import PIECE, payload_sum
 
 
 def blend_(own: Tensor, other: Tensor, share: float) -> float:
@@ -24,8 +23,7 @@ def blend_(own: Tensor, other: Tensor, share: float) -> float:
         (3.0, tensor([1., 2.]))
     """
     if share == 1.0:
-        own.copy_(other)
-    if own.numel() <= _PIECE:
-        return float((own if share == 1.0 else own.lerp_(other, share)).sum())
-    pieces = zip(own.split(_PIECE), other.split(_PIECE), strict=True)
-    return math.fsum(float((a if share == 1.0 else a.lerp_(b, share)).sum()) for a, b in pieces)
+        return payload_sum(own.copy_(other))
+    if own.numel() <= PIECE:  # cutting a small one takes longer than averaging it
+        return float(own.lerp_(other, share).sum())
+    return math.fsum(float(a.lerp_(b, share).sum()) for a, b in zip(own.split(PIECE), other.split(PIECE), strict=True))

@@ -86,11 +86,10 @@ def solve(
     # A checkpoint of the end of a round is resumed by judging it, as the uninterrupted run does.
     at_end = state.step > 0 and state.step % settings.steps == 0
     while True:
-        interrupted = False
         if not at_end:
             state, interrupted = _round(job, state, clock)
-        if interrupted:
-            return _concluded(job, state, Verdict(stop_reason="interrupted"), clock)
+            if interrupted:
+                return _concluded(job, state, Verdict(stop_reason="interrupted"), clock)
         joined = job.method.join(state)
         verdict = _judged(job, joined)
         if verdict.stop_reason is not None:

@@ -24,7 +24,9 @@ _DIRECTION_EVENTS = 50_000
 #: Information that a latent number is taken to have by itself: it bounds a unit step along any direction to about 3 in the latent space,
 #: a third of an interval, where a step's events tell next to nothing.
 _LATENT_INFORMATION = 0.1
-#: The same where steps shrink with the gradient: the width of an interval.
+#: What is known of a latent number without a prior where steps shrink with the gradient: a standard deviation of a tenth of an interval.
+_UNKNOWN_INFORMATION = 1.0
+#: Smallest part of it for the events of one step: it bounds a unit step along any direction to the width of an interval.
 _LEAST_INFORMATION = 1e-2
 
 
@@ -174,7 +176,7 @@ def replica_starts(
     curvature = latent_curvature(problem, events.effective_counts, use_rates) if ensemble or preconditioned else None
     latent, counts = start.expand(replicas, -1), num_ranks * float(events.counts.double().mean())
     if width is None:
-        return Starts(latent.float().clone(), None, curvature, counts, 1.0)
+        return Starts(latent.float().clone(), None, curvature, counts, _UNKNOWN_INFORMATION)
     centre, known = problem.prior_latent, width**-2
     if not ensemble:
         return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), curvature, counts, known)
