@@ -18,8 +18,8 @@ def free_port() -> int:
 def board() -> tuple[Rendezvous, Rendezvous]:
     """The same board as two ranks see it."""
     port = free_port()
-    first = Rendezvous.join(World(rank=0, size=2, port=port, job="test"), timeout_s=0.3)
-    second = Rendezvous.join(World(rank=1, size=2, port=port, job="test", hosts_rendezvous=False), timeout_s=0.3)
+    first = Rendezvous.join(World(rank=0, size=2, port=port, job="test"), timeout_s=10)
+    second = Rendezvous.join(World(rank=1, size=2, port=port, job="test", hosts_rendezvous=False), timeout_s=10)
     return first, second
 
 
@@ -37,14 +37,15 @@ def test_what_one_rank_writes_the_other_reads_whatever_its_length() -> None:
 def test_parts_of_the_board_do_not_see_one_another() -> None:
     first, second = board()
     first.below("one").put("key", b"1")
-    assert second.below("one").has("key")
+    # A value takes a moment to get from one connection to the other.
+    assert second.below("one").get("key") == b"1"
     assert not second.below("other").has("key")
 
 
 def test_a_value_that_does_not_come_is_an_error_that_says_who_was_waited_for() -> None:
     first, _ = board()
     with pytest.raises(PeerLostError, match=r"rank 0 of 2 has waited 0.3 s for rank 1 \('weights'\)"):
-        first.get("weights", of="rank 1")
+        first.get("weights", of="rank 1", timeout_s=0.3)
 
 
 def test_ranks_that_run_something_else_are_refused_with_both_values() -> None:

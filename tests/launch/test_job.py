@@ -183,7 +183,11 @@ if rank == 2:
     say("out of memory?"); (here / "pid").write_text(str(os.getpid())); sleep_for_ever()
 wait_for("pid")
 time.sleep(0.1)
-if rank == 0: os.kill(int((here / "pid").read_text()), signal.SIGKILL)
+if rank == 0:
+    os.kill(int((here / "pid").read_text()), signal.SIGKILL)
+    (here / "killed").touch()
+# Nobody misses a rank that is still there.
+wait_for("killed")
 print("PeerLostError: rank 2 is missing", file=sys.stderr)
 sys.exit(2)
 """
