@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,15 @@ def test_health_shows_each_rank_in_a_narrow_terminal(card: Path) -> None:
     assert lines[0] == ["rank", "host", "phase", "step", "behind", "staleness", "heard"]
     assert lines[1][:6] == ["0", "node1", "fitting", "1840", "0", "2.5"]
     assert lines[2][:6] == ["1", "node2", "fitting", "1829", "11", "13"]
+
+
+def test_health_shows_of_the_counts_of_an_exchange_what_tells_that_something_is_wrong(card: Path) -> None:
+    counts = {"published": 201.0, "bytes_sent": 1e6, "staleness": 0.5, "waited_s": 0.0, "lost_ranks": 0.0}
+    ranks = [RankHealth(rank=rank, size=2, host="vm", phase="fitting", step=9, heard=time.time(), statistics=counts) for rank in (0, 1)]
+    run_with(*ranks)
+    assert call("health", "fit").stdout.split()[:7] == ["rank", "host", "phase", "step", "behind", "staleness", "heard"]
+    replace(ranks[1], statistics=counts | {"lost_ranks": 1.0}).write(RunDirectory.open("fit").logs)
+    assert "lost ranks" in call("health", "fit", width=100).stdout
 
 
 def test_health_says_by_its_exit_code_that_a_rank_is_silent_failed_or_missing(card: Path) -> None:

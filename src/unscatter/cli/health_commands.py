@@ -18,6 +18,8 @@ from unscatter.runs import RunDirectory
 
 #: A rank that has not written for so many seconds may hang; a step, or judging a fit, may also take that long.
 _SILENT_S = 60.0
+#: What tells that something is wrong, of all that exchanges count, and only where it does; the rest is in ``logs/rank0.json`` and so on.
+_FIGURES = ("staleness", "waited_s", "lag", "lost_ranks", "messages_refused", "skipped_contributions")
 
 
 def health(run: Path) -> ExitCode:
@@ -45,10 +47,10 @@ def health_table(ranks: Sequence[RankHealth], now: float) -> Table:
         now: seconds since 1970.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    figures = list(dict.fromkeys(name for health in ranks for name in health.statistics))
+    figures = [name for name in _FIGURES if any(health.statistics.get(name) for health in ranks)]
     for heading in ("rank", "host", "phase"):
         table.add_column(heading, overflow="fold")
-    for heading in ("step", "behind", *figures, "heard"):
+    for heading in ("step", "behind", *(name.replace("_", " ") for name in figures), "heard"):
         table.add_column(heading, justify="right", overflow="fold")
     first = max(health.step for health in ranks)
     for health in ranks:
