@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import struct
 import time
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from torch import Tensor
 
 from unscatter.exchange.mpi.world import communicator, import_mpi, leave_without_finalize
 from unscatter.exchange.rendezvous import Rendezvous
+from unscatter.exchange.transports.checks import is_whole, payload_sum
+from unscatter.exchange.transports.counts import Counts
 from unscatter.exchange.transports.protocol import Header, Health, Message
 
 _HEADER = struct.Struct("<qqqdd")
@@ -22,9 +23,6 @@ _NUMBER = 8
 _PULSE = 3 * _NUMBER
 #: Newest message of a lane and for whom it is: two numbers.
 _INDEX = 2 * _NUMBER
-#: Largest difference between a payload's sum and that on its header, relative to the sum of magnitudes, that rounding explains.
-_ROUNDING = 1e-6
-_COUNTS = ("bytes_sent", "bytes_received", "messages_sent", "messages_received", "messages_refused")
 
 
 class MpiTransport:
@@ -65,7 +63,7 @@ class MpiTransport:
         self._dtype, self._silence_s = dtype, silence_s
         self._payload_bytes = num_parameters * dtype.itemsize
         self._slot_bytes = _padded(2 * _NUMBER + _HEADER.size + self._payload_bytes)
-        self._counts: Counter[str] = Counter()
+        self._counts = Counts()
         self._seen: dict[tuple[int, int], int] = {}
         self._heard: dict[int, tuple[int, float]] = {}
         self._open(mpi, communicator(mpi, board))
@@ -84,7 +82,7 @@ class MpiTransport:
         self._window.Sync()
         index[:] = number, target
         self._window.Sync()
-        self._counts.update(bytes_sent=self._payload_bytes, messages_sent=1)
+        self._counts.sent(self._payload_bytes)
 
     def poll(self, source: int, lane: int) -> Message | None:
         """The newest message that a rank has for this one on a lane."""
@@ -95,11 +93,11 @@ class MpiTransport:
         first, last = int(slot[:_NUMBER].view(np.int64)[0]), int(slot[-_NUMBER:].view(np.int64)[0])
         again = int(self._get(source, self._slot_at(lane, number), _NUMBER).view(np.int64)[0])
         message = self._message(slot)
-        if not (first == last == again == number and _is_whole(message)):
-            self._counts["messages_refused"] += 1
+        if not (first == last == again == number and is_whole(message.payload, payload_sum(message.payload), message.header.check)):
+            self._counts.messages_refused += 1
             return None
         self._seen[source, lane] = number
-        self._counts.update(bytes_received=self._payload_bytes, messages_received=1)
+        self._counts.received(self._payload_bytes)
         return message
 
     def confirm(self, source: int, lane: int, transfer: int) -> None:
@@ -132,7 +130,7 @@ class MpiTransport:
 
     def statistics(self) -> dict[str, float]:
         """Counts since the start."""
-        return {name: float(self._counts[name]) for name in _COUNTS}
+        return self._counts.statistics()
 
     def close(self) -> None:
         """Say that this rank has left.
@@ -192,9 +190,3 @@ class MpiTransport:
 
 def _padded(num_bytes: int) -> int:
     return num_bytes + -num_bytes % _NUMBER
-
-
-def _is_whole(message: Message) -> bool:
-    payload = message.payload
-    difference = abs(float(payload.sum(dtype=torch.float64)) - message.header.check)
-    return difference <= _ROUNDING * float(payload.abs().sum(dtype=torch.float64))

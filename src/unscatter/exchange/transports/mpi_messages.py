@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,9 @@ from torch import Tensor
 
 from unscatter.exchange.mpi.world import communicator, import_mpi, leave_without_finalize
 from unscatter.exchange.rendezvous import Rendezvous
-from unscatter.exchange.transports.mpi import _COUNTS, _HEADER, _is_whole
+from unscatter.exchange.transports.checks import is_whole, payload_sum
+from unscatter.exchange.transports.counts import Counts
+from unscatter.exchange.transports.mpi import _HEADER
 from unscatter.exchange.transports.protocol import Header, Health, Message
 
 #: Kinds of message, above the lane in the tag.
@@ -88,7 +89,7 @@ class MpiMessages:
         self.rank, self.num_ranks, self.num_lanes = world.rank, world.size, num_lanes
         self._dtype, self._silence_s, self._linger_s = dtype, silence_s, linger_s
         self._payload_bytes = num_parameters * dtype.itemsize
-        self._counts: Counter[str] = Counter()
+        self._counts = Counts()
         self._outboxes: dict[tuple[int, int], _Outbox] = {}
         self._inboxes: dict[tuple[int, int], _Inbox] = {}
         self._arriving: list[tuple[Any, int, int, bytearray]] = []
@@ -110,10 +111,12 @@ class MpiMessages:
             return None
         payload = torch.frombuffer(bytearray(text[_HEADER.size :]), dtype=torch.uint8).view(self._dtype)
         message = Message(Header(*_HEADER.unpack(text[: _HEADER.size])), payload)
-        if len(text) != _HEADER.size + self._payload_bytes or not _is_whole(message):
-            self._counts["messages_refused"] += 1
+        if len(text) != _HEADER.size + self._payload_bytes or not is_whole(
+            message.payload, payload_sum(message.payload), message.header.check
+        ):
+            self._counts.messages_refused += 1
             return None
-        self._counts.update(bytes_received=self._payload_bytes, messages_received=1)
+        self._counts.received(self._payload_bytes)
         return message
 
     def confirm(self, source: int, lane: int, transfer: int) -> None:
@@ -147,7 +150,7 @@ class MpiMessages:
 
     def statistics(self) -> dict[str, float]:
         """Counts since the start."""
-        return {name: float(self._counts[name]) for name in _COUNTS}
+        return self._counts.statistics()
 
     def close(self) -> None:
         """Send what is left, and that this rank leaves, for ``linger_s``; what could not be sent then is given up."""
@@ -190,7 +193,7 @@ class MpiMessages:
             # The bytes have to stay where they are until the request has ended.
             box.request = self._comm.Isend([np.frombuffer(box.underway, dtype=np.uint8), self._mpi.BYTE], target, tag)
             if tag % _KINDS == _PAYLOAD:
-                self._counts.update(bytes_sent=self._payload_bytes, messages_sent=1)
+                self._counts.sent(self._payload_bytes)
 
     def _take(self, source: int, lane: int, kind: int, text: bytes) -> None:
         heard = self._heard.setdefault(source, _Heard())

@@ -119,8 +119,7 @@ class SharedMemoryTransport:
         self._place_of(target)
         require_payload(payload, self._layout.num_parameters, self._layout.dtype)
         self._boxes[self._places[self._rank]][lane].put(target, header, payload)
-        self._counts.messages_sent += 1
-        self._counts.bytes_sent += payload.nbytes
+        self._counts.sent(payload.nbytes)
 
     def poll(self, source: int, lane: int) -> Message | None:
         """The newest message of ``source`` that was not returned before."""
@@ -131,8 +130,7 @@ class SharedMemoryTransport:
         self._counts.messages_refused += taken.refused
         if taken.header is None:
             return None
-        self._counts.messages_received += 1
-        self._counts.bytes_received += buffer.nbytes
+        self._counts.received(buffer.nbytes)
         return Message(taken.header, buffer)
 
     def confirm(self, source: int, lane: int, transfer: int) -> None:
