@@ -47,6 +47,10 @@ class EventsFileError(EventsError, OSError):
     """A file of events is missing, empty or cannot be read."""
 
 
+class StoreError(EventsFileError):
+    """An event store is missing, incomplete, damaged or of another format version, or cannot be written."""
+
+
 class TheoryError(UnscatterError, ValueError):
     """A theory returned the wrong shape, values that are not finite, or no gradient."""
 
