@@ -35,6 +35,10 @@ class EventsError(UnscatterError, ValueError):
     """Events are unusable: not finite, negatively weighted, outside the grid, or none at all."""
 
 
+class NoEventsLeftError(EventsError):
+    """Cuts leave no event."""
+
+
 class ColumnError(EventsError, KeyError):
     """A column that was asked for is not in the file."""
 

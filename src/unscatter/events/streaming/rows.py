@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from unscatter.events.hashing import row_uniforms
 _SURVEYORS = 2
 
 
+@runtime_checkable
 class Rows(Protocol):
     """A set of rows, numbered from 0 in the order of the blocks."""
 
