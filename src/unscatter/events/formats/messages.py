@@ -1,0 +1,70 @@
+"""What is wrong with a file of events, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+from unscatter.errors import ColumnError, EventsFileError, UnscatterError
+from unscatter.files import did_you_mean
+
+
+@contextmanager
+def readable(location: str, *damage: type[Exception]) -> Iterator[None]:
+    """Turn whatever a reader raises into one message that names the file; ``damage`` are errors that only this format knows."""
+    try:
+        yield
+    except UnscatterError:
+        raise
+    except PermissionError as error:
+        raise EventsFileError(f"cannot read '{location}': permission denied. Allow it: chmod u+r '{location}'") from error
+    except FileNotFoundError as error:
+        raise EventsFileError(f"there is no '{location}': {_first_line(error)}.") from error
+    except (OSError, ValueError, EOFError, NotImplementedError, *damage) as error:
+        kind = PurePosixPath(location).suffix
+        raise EventsFileError(f"'{location}' is damaged, cut short or not a {kind} file: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def missing_column(name: str, names: Sequence[str], location: str, why: str = "") -> ColumnError:
+    """The error for a column that is not there, with those that are."""
+    hint = did_you_mean(name, names) + _headless(names)
+    return ColumnError(f"there is no column '{name}' in '{location}'{why}. It has {listed(names)}.{hint}")
+
+
+def listed(names: Sequence[str], longest: int = 20) -> str:
+    """Names of columns in words, the first ones where there are many."""
+    shown = ", ".join(f"'{name}'" for name in names[:longest])
+    more = f", ... ({len(names)} in all)" if len(names) > longest else ""
+    return f"{'the column' if len(names) == 1 else 'the columns'} {shown}{more}" if names else "no columns"
+
+
+def _headless(names: Sequence[str]) -> str:
+    """A hint where what should be names looks like numbers, a comment, or names between other separators."""
+    if len(names) == 1 and names[0].startswith("#"):
+        return "\nThe first line seems to be a comment: the file must begin with the names of the columns."
+    if len(names) == 1 and any(separator in names[0] for separator in ";\t "):
+        return "\nThe names seem to be separated by something else: separate the columns by commas."
+    numbers = bool(names) and all(is_number(name) for name in names) and list(names) != [str(i) for i in range(len(names))]
+    return "\nThe first line seems to hold numbers: add a line with the names of the columns above it." if numbers else ""
+
+
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def text_message(name: str, location: str, row: int, value: str) -> str:
+    """A column of text, with the first row that is no number."""
+    return (
+        f"column '{name}' in '{location}' holds text: row {row} is '{value}'. (Rows are counted from 0.)\n"
+        "Correct these rows, or leave the column out of 'columns'."
+    )

@@ -1,0 +1,190 @@
+"""Where files of events lie: on a disk, or behind a URL."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from unscatter.errors import EventsFileError, MissingExtraError
+from unscatter.files import missing_path
+
+#: Endings of the files that can be read.
+SUFFIXES = (".parquet", ".csv", ".npy")
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_remote(location: str | Path) -> bool:
+    """Whether a location is a URL, ``https://...`` or ``s3://...``, rather than a path.
+
+    Example:
+        >>> is_remote("https://example.org/events.root"), is_remote("data/events.root")
+        (True, False)
+    """
+    return _URL.match(str(location)) is not None
+
+
+def suffix(location: str | Path) -> str:
+    """The ending of a file's name in lower case; of a URL without its query.
+
+    Example:
+        >>> suffix("https://example.org/events.ROOT?download=1")
+        '.root'
+    """
+    name = urlsplit(str(location)).path if is_remote(location) else str(location)
+    return PurePosixPath(name).suffix.lower()
+
+
+def open_binary(location: str) -> Any:
+    """A file for reading bytes, with ``seek``; of a remote one only what is read travels.
+
+    Raises:
+        MissingExtraError: the location is a URL and fsspec, or its driver, is not installed.
+    """
+    if not is_remote(location):
+        return open(location, "rb")
+    filesystem, path = remote(location)
+    return filesystem.open(path, "rb")
+
+
+def arrow_input(location: str) -> Any:
+    """What pyarrow's readers are given: the path, which they read by themselves, or an opened remote file."""
+    return open_binary(location) if is_remote(location) else os.fspath(location)
+
+
+def remote(location: str) -> tuple[Any, str]:
+    """The file system of fsspec behind a URL, and the path there.
+
+    Raises:
+        MissingExtraError: fsspec, or the driver for this kind of URL, is not installed.
+    """
+    try:
+        import fsspec.core
+
+        return fsspec.core.url_to_fs(location)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"reading '{location}' needs a package that is not installed: {error}.\n"
+            "Install it: pip install 'unscatter[remote]' for http and https; other kinds of URL have drivers of their own, s3fs for s3."
+        ) from error
+
+
+class Identity(NamedTuple):
+    """What tells whether a file is still the one that it was."""
+
+    size: int | None
+    """Bytes; None where a server does not say."""
+    version: str
+    """Time of the last change, or the ETag of a server; empty where neither is known."""
+
+
+def identity(location: str | Path) -> Identity:
+    """Size and time of the last change of a file, or the ETag that its server gives it.
+
+    Raises:
+        EventsFileError: it is not there.
+    """
+    try:
+        if not is_remote(location):
+            status = os.stat(location)
+            return Identity(status.st_size, str(status.st_mtime_ns))
+        filesystem, path = remote(str(location))
+        facts = filesystem.info(path)
+    except OSError as error:
+        raise EventsFileError(f"there is no '{location}': {error}.") from error
+    versions = (facts.get(key) for key in ("ETag", "etag", "LastModified", "Last-Modified", "updated", "mtime"))
+    return Identity(facts.get("size"), str(next((version for version in versions if version), "")))
+
+
+def find_files(sources: str | Path | Sequence[str | Path]) -> list[str]:
+    """The files that paths, patterns, directories and URLs stand for.
+
+    Args:
+        sources: one or several of them.  A pattern is expanded (``*``, ``?``, ``[...]``, ``**`` for any directories); a directory stands
+            for all files of events below it whose names do not begin with a dot or an underscore.  What one of them yields is in natural
+            order, ``run2`` before ``run10``.
+
+    Raises:
+        EventsFileError: a pattern or directory yields nothing, a file is not there, or one is named twice.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for number in (1, 2, 10):
+        ...     _ = (folder / f"run{number}.csv").write_text("x")
+        >>> [Path(file).name for file in find_files(folder / "run*.csv")]
+        ['run1.csv', 'run2.csv', 'run10.csv']
+    """
+    listed = [sources] if isinstance(sources, str | Path) else list(sources)
+    found: dict[str, tuple[str, str]] = {}
+    for source in map(str, listed):
+        for file in _expand(source):
+            key = file if is_remote(file) else os.path.realpath(file)
+            if key in found:
+                raise EventsFileError(f"'{file}' is named twice, by {_both(found[key][1], source)}: its events would count double.")
+            found[key] = (file, source)
+    if not found:
+        raise EventsFileError("no file of events is named.")
+    return [file for file, _ in found.values()]
+
+
+def _both(first: str, second: str) -> str:
+    return f"'{first}' and again" if first == second else f"'{first}' and by '{second}'"
+
+
+def _expand(source: str) -> Iterator[str]:
+    if is_remote(source):
+        files = _expand_remote(source)
+    elif os.path.isdir(source):
+        files = _below(source)
+    elif os.path.exists(source) or not glob.has_magic(source):
+        if not os.path.exists(source):
+            raise EventsFileError(missing_path(Path(source)))
+        files = [source]
+    else:
+        files = [file for file in glob.glob(os.path.expanduser(source), recursive=True) if os.path.isfile(file)]
+    if not files:
+        raise EventsFileError(f"'{source}' matches no file (searched from '{Path.cwd()}').")
+    return iter(sorted(files, key=natural))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers inside names by their value."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _below(directory: str) -> list[str]:
+    files = [
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(directory)
+        for name in names
+        if suffix(name) in SUFFIXES and not name.startswith((".", "_"))
+    ]
+    if not files:
+        raise EventsFileError(f"'{directory}' is a directory, not a file of events. It holds no file that ends in {one_of(SUFFIXES)}.")
+    kinds = sorted({suffix(file) for file in files})
+    if len(kinds) > 1:
+        names = sorted(map(os.path.basename, files))[:5]
+        raise EventsFileError(
+            f"'{directory}' is a directory that holds files of several kinds, {', '.join(kinds)}: {names}.\n"
+            f"Name one of them, or those of one kind: '{os.path.join(directory, '*' + kinds[0])}'."
+        )
+    return files
+
+
+def _expand_remote(source: str) -> list[str]:
+    # A question mark begins the query of a URL.
+    if "*" not in source:
+        return [source]
+    filesystem, path = remote(source)
+    return [filesystem.unstrip_protocol(file) for file in filesystem.glob(path)]
+
+
+def one_of(names: Sequence[str]) -> str:
+    """Names in words."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"

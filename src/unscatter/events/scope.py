@@ -1,0 +1,134 @@
+"""What the names in formulas stand for: columns of the file, columns of the events, constants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unscatter.errors import ColumnError, SettingsError
+from unscatter.events.expressions import NUMBERS, Expression
+from unscatter.events.formats.messages import missing_column
+
+_ELEMENT = re.compile(r"(.+)\[\d+\]")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The names that a file and a recipe offer to formulas.
+
+    A name is a column of the file, or a column that the recipe makes, or a constant.  One that could be two of them is an error; between
+    backquotes it is always the file's.
+
+    Args:
+        available: columns of the file.
+        derived: the recipe's columns, each with what it is made of.
+        constants: numbers by name.
+        location: the file, for messages.
+    """
+
+    available: Sequence[str]
+    derived: Mapping[str, str]
+    constants: Mapping[str, float]
+    location: str
+
+    def has(self, name: str) -> bool:
+        """Whether a text is just the name of a column of the file, or of an element of one that holds lists."""
+        element = _ELEMENT.fullmatch(name)
+        return name in self.available or (element is not None and element[1] in self.available)
+
+    def needed(self, text: str, inside: tuple[str, ...] = ()) -> Iterator[str]:
+        """Columns of the file that a column or formula needs.
+
+        Raises:
+            ColumnError: one is not there.
+            SettingsError: the text is no formula, or a name has two meanings.
+        """
+        if self.has(text):
+            yield text
+            return
+        for name in self._formula(text).names:
+            match self._meaning(name, text, inside):
+                case ("file", column):
+                    yield column
+                case ("derived", column):
+                    yield from self.needed(self.derived[column], (*inside, column))
+
+    def value(self, text: str, columns: Mapping[str, np.ndarray], inside: tuple[str, ...] = ()) -> Any:
+        """A column as the file has it, or the value of a formula, ``[rows]``."""
+        if text in columns:
+            return columns[text]
+        formula = self._formula(text)
+        return formula({name: self._named(name, text, columns, inside) for name in formula.names})
+
+    def _named(self, name: str, text: str, columns: Mapping[str, np.ndarray], inside: tuple[str, ...]) -> Any:
+        match self._meaning(name, text, inside):
+            case ("file", column):
+                return columns[column]
+            case ("derived", column):
+                return self.value(self.derived[column], columns, (*inside, column))
+            case (_, constant):
+                return self.constants[constant] if constant in self.constants else NUMBERS[constant]
+
+    def _formula(self, text: str) -> Expression:
+        try:
+            formula = Expression(text)
+        except SettingsError as error:
+            raise missing_column(text, self.available, self.location, f", and it is no formula: {error}") from error
+        if not formula.names:
+            raise missing_column(text, self.available, self.location)
+        return formula
+
+    def _meaning(self, name: str, text: str, inside: tuple[str, ...]) -> tuple[str, str]:
+        """Where a name of a formula comes from, and what it is called there; ``inside`` are the recipe's columns that it is part of."""
+        plain = name.strip("`")
+        if plain != name:
+            found = ["file"] if self.has(plain) else []
+        else:
+            own = self.derived.get(plain) not in (None, plain) and plain not in inside
+            found = [where for where, is_there in (("file", plain in self.available), ("derived", own)) if is_there]
+            found += ["constant"] if plain in self.constants or (not found and plain in NUMBERS) else []
+        if len(found) > 1:
+            raise SettingsError(self._ambiguous(plain, text, found))
+        if not found:
+            raise missing_column(plain, self.available, self.location, "" if plain == text else f", which '{text}' names")
+        return found[0], plain
+
+    def _ambiguous(self, name: str, text: str, found: Sequence[str]) -> str:
+        words = {
+            "file": f"a column of '{self.location}'",
+            "derived": f"the column that you make from '{self.derived.get(name)}'",
+            "constant": "a constant",
+        }
+        way_out = f" Write `{name}` between backquotes for the column of the file, or" if "file" in found else ""
+        return (
+            f"'{name}' in '{text}' has two meanings: {' and '.join(words[where] for where in found)}.\n"
+            f"{way_out.strip()} {'rename' if way_out else 'Rename'} your own."
+        ).replace("\n ", "\n")
+
+
+def positional(names: Sequence[str]) -> bool:
+    """Whether columns have no names but positions, as those of a plain array."""
+    return list(names) == [str(i) for i in range(len(names))]
+
+
+def named_positions(names: Sequence[str], asked: Sequence[str], weight: str | None, location: str) -> dict[str, str]:
+    """Names for columns that have none, by position: the ones asked for in their order, the weight last; else their positions.
+
+    Raises:
+        ColumnError: other than all columns are named.
+    """
+    everything = [*asked, *([weight] if weight is not None else [])]
+    if not asked or all(name.isdecimal() for name in everything):
+        last = names[-1] if weight is None or weight.isdecimal() else weight
+        return dict(zip(names, [*names[:-1], last], strict=True))
+    if len(everything) != len(names):
+        raise ColumnError(
+            f"'{location}' has {len(names)} {'column' if len(names) == 1 else 'columns'} without names, "
+            f"but {len(everything)} are named: {everything}.\n"
+            f"Name all of them in their order, or choose by position: columns={{'{asked[0]}': '0'}}."
+        )
+    return dict(zip(names, everything, strict=True))
