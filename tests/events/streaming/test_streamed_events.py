@@ -64,7 +64,7 @@ blocks = st.integers(1, 70)
 windows = st.integers(1, 6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(sizes, blocks, windows, st.integers(1, 90), st.integers(1, 4))
 def test_every_event_is_used_exactly_once_per_epoch_and_replica(n: int, rows: int, window: int, batch: int, replicas: int) -> None:
     source = _streamed({"p": _numbered(n)}, rows, replicas=replicas, window_blocks=window)
@@ -74,7 +74,7 @@ def test_every_event_is_used_exactly_once_per_epoch_and_replica(n: int, rows: in
             assert sorted(used[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(sizes, blocks, windows, st.integers(1, 60), st.lists(st.integers(0, 40), min_size=1, max_size=6))
 def test_batch_is_a_pure_function_of_its_arguments_so_that_a_resumed_fit_needs_only_the_step(
     n: int, rows: int, window: int, batch: int, steps: list[int]
@@ -89,7 +89,7 @@ def test_batch_is_a_pure_function_of_its_arguments_so_that_a_resumed_fit_needs_o
         assert torch.equal(found.weights_or_ones(), expected[step].weights_or_ones())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(20, 300), blocks, windows, st.integers(1, 5), st.booleans(), st.booleans())
 def test_split_and_bootstrap_give_the_events_and_weights_of_those_in_memory(
     n: int, rows: int, window: int, replicas: int, weighted: bool, bootstrap: bool
@@ -110,7 +110,7 @@ def test_split_and_bootstrap_give_the_events_and_weights_of_those_in_memory(
             assert _weight_of_event(one) == _weight_of_event(whole)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(10, 300), blocks, windows, st.integers(1, 7))
 def test_shards_are_disjoint_balanced_to_one_and_keep_the_weights_of_their_rows(n: int, rows: int, window: int, num_ranks: int) -> None:
     whole = _streamed({"p": _numbered(n)}, rows, window_blocks=window, replicas=2, bootstrap=True, seed=4)
@@ -127,7 +127,7 @@ def test_shards_are_disjoint_balanced_to_one_and_keep_the_weights_of_their_rows(
     torch.testing.assert_close(sum(shard.counts for shard in shards), whole.counts)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(40, 300), blocks, st.integers(1, 3), st.integers(2, 4))
 def test_cuts_come_before_split_and_shards_as_in_memory(n: int, rows: int, replicas: int, num_ranks: int) -> None:
     def even(events: Events) -> Events:
@@ -216,6 +216,7 @@ def test_sample_repeats_nothing_and_is_the_same_for_all_replicas() -> None:
     assert len(set(sample.column("i")[0, 0].tolist())) == 70
     assert torch.equal(sample.values[0], sample.values[1])
     by_event = _weight_of_event(source.of_channel("p", 1))
+    assert sample.weights is not None
     assert all(by_event[i] == w for i, w in _weight_of_event(Events(sample.values[1, 0], sample.columns, sample.weights[1, 0])).items())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from unscatter.events.hashing import row_uniforms
 
 #: Threads that look through all blocks before a fit.
 _SURVEYORS = 2
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -68,9 +70,13 @@ class PartRows:
     part: int
     origin: int = 0
 
-    @cached_property
+    @property
     def starts(self) -> np.ndarray:
         """Counted once, from numbers alone: no block is read."""
+        return self._starts
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
         counts = for_all_blocks(lambda number: int(self._kept(number).sum()), len(self.parent.starts) - 1)
         return starts_of(counts)
 
@@ -106,9 +112,13 @@ class RangeRows:
         """A row has the same bootstrap weights in whichever shard it is."""
         return self.parent.origin + self.first
 
-    @cached_property
+    @property
     def starts(self) -> np.ndarray:
         """Those of the parent, cut off at both ends."""
+        return self._starts
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
         return np.clip(self.parent.starts, self.first, self.last) - self.first
 
     def of_block(self, number: int) -> slice | np.ndarray:
@@ -138,5 +148,7 @@ def starts_of(counts: Sequence[int]) -> np.ndarray:
 
 def for_all_blocks(function: Callable[[int], T], number: int) -> list[T]:
     """What a function gives for the blocks 0, 1, ... ``number - 1``, computed by several threads."""
+    if number < 2 * _SURVEYORS:
+        return [function(block) for block in range(number)]
     with ThreadPoolExecutor(_SURVEYORS, "survey") as threads:
         return list(threads.map(function, range(number)))

@@ -41,8 +41,8 @@ def sampled_rows(num_rows: int, wanted: int, seed: int, *, run: int, places: int
         places: number of stretches.
 
     Example:
-        >>> sampled_rows(10, 3, seed=1, run=10).tolist()
-        [4, 7, 9]
+        >>> sampled_rows(10, 10, seed=1, run=10).tolist()
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
     random = np.random.Generator(np.random.PCG64(seed))
     if num_rows <= places * run:

@@ -97,16 +97,20 @@ class StreamedEvents:
         """Seconds that batches have waited for data, since this source was made."""
         return sum(reader.waited_s for reader in self.__dict__.get("_readers", ()))
 
-    @cached_property
+    @property
     def counts(self) -> Float[Tensor, "replica channel"]:
         """Observed sum of weights, float64; with a bootstrap found by a pass over the numbers of all rows."""
+        return self._counts
+
+    @cached_property
+    def _counts(self) -> Tensor:
         if self._bootstrap:
             sums = [bootstrap_sums(channel, self._keys(channel.name)) for channel in self._channels]
         else:
             sums = [np.full(self._replicas, weight_sum) for weight_sum, _ in self._weight_sums]
         return torch.from_numpy(np.stack(sums, 1))
 
-    @cached_property
+    @property
     def effective_counts(self) -> Float[Tensor, " channel"]:
         r"""How many unweighted events the data are worth, :math:`(\sum w)^2 / \sum w^2`, float64."""
         return torch.tensor([total**2 / squares for total, squares in self._weight_sums], dtype=torch.float64)
