@@ -28,7 +28,7 @@ def _numbered(num_events: int, *, weighted: bool = False) -> Events:
 
 
 def _streamed(channels: dict[str, Events], rows_per_block: int, **options) -> StreamedEvents:
-    return StreamedEvents.of_tables({name: MemoryTable(events, rows_per_block) for name, events in channels.items()}, **options)
+    return StreamedEvents({name: MemoryTable(events, rows_per_block) for name, events in channels.items()}, **options)
 
 
 def _rows(source: EventSource, replica: int, channel: int, num_rows: int, batch: int) -> list[float]:
@@ -130,15 +130,15 @@ def test_shards_are_disjoint_balanced_to_one_and_keep_the_weights_of_their_rows(
 @settings(deadline=None, max_examples=12)
 @given(st.integers(40, 300), blocks, st.integers(1, 3), st.integers(2, 4))
 def test_cuts_come_before_split_and_shards_as_in_memory(n: int, rows: int, replicas: int, num_ranks: int) -> None:
-    def even(events: Events) -> Events:
+    def even(events: Events, first_row: int = 0) -> Events:
         keep = events.column("i") % 2 == 0
         if not bool(keep.any()):
             raise NoEventsLeftError("none")
         return Events(events.values[keep], events.columns)
 
-    table = PreparedTable("p", MemoryTable(_numbered(n), rows), ("i",), even)
+    table = PreparedTable("p", MemoryTable(_numbered(n), rows), ("i",), prepare=even)
     options = {"replicas": replicas, "bootstrap": True, "seed": 2}
-    mine = StreamedEvents([Channel(table)], window_blocks=3, **options).split(FRACTIONS, 9)[0]
+    mine = StreamedEvents({"p": Channel(table)}, window_blocks=3, **options).split(FRACTIONS, 9)[0]
     its = InMemoryEvents({"p": even(_numbered(n)).select(("i",))}, **options).split(FRACTIONS, 9)[0]
     whole = _weight_of_event(its.of_channel("p", 0))
     assert _weight_of_event(mine.of_channel("p", 0)) == whole
@@ -183,7 +183,7 @@ def test_windows_mix_all_of_their_blocks() -> None:
 
 def test_shard_reads_no_block_of_another_rank() -> None:
     table = Counting(_numbered(1000), 10)
-    shard = StreamedEvents.of_tables({"p": table}, window_blocks=3, bootstrap=True).shard(1, 4)
+    shard = StreamedEvents({"p": table}, window_blocks=3, bootstrap=True).shard(1, 4)
     assert shard.counts.shape == (1, 1)
     for step in range(10):
         shard.batch(step, 60, STREAM)
@@ -192,7 +192,7 @@ def test_shard_reads_no_block_of_another_rank() -> None:
 
 def test_blocks_are_released_so_that_memory_stays_flat() -> None:
     table = Counting(_numbered(1000), 10)
-    source = StreamedEvents.of_tables({"p": table}, window_blocks=3)
+    source = StreamedEvents({"p": table}, window_blocks=3)
     for step in range(30):
         source.batch(step, 60, STREAM)
     # Two windows are filled at a time.
@@ -204,7 +204,7 @@ def test_blocks_are_released_so_that_memory_stays_flat() -> None:
 
 def test_split_counts_without_reading_a_block() -> None:
     table = Counting(_numbered(1000), 10)
-    train, _ = StreamedEvents.of_tables({"p": table}).split(FRACTIONS, 1)
+    train, _ = StreamedEvents({"p": table}).split(FRACTIONS, 1)
     assert train.counts[0, 0] == InMemoryEvents({"p": _numbered(1000)}).split(FRACTIONS, 1)[0].counts[0, 0]
     assert table.seen == []
 
@@ -245,7 +245,7 @@ def test_error_of_a_block_reaches_the_step_and_the_next_one() -> None:
         def read(self, number: int, columns: tuple[str, ...]) -> Block:
             raise EventsError(f"block {number} is damaged")
 
-    source = StreamedEvents.of_tables({"p": Broken(_numbered(100), 10)})
+    source = StreamedEvents({"p": Broken(_numbered(100), 10)})
     for _ in range(2):
         with pytest.raises(EventsError, match="block [0-9] is damaged"):
             source.batch(0, 10, STREAM)
@@ -253,7 +253,7 @@ def test_error_of_a_block_reaches_the_step_and_the_next_one() -> None:
 
 def test_unusable_channels_and_settings_are_refused() -> None:
     with pytest.raises(EventsError, match="no channels"):
-        StreamedEvents([])
+        StreamedEvents({})
     with pytest.raises(ColumnError, match=r"'n' has the columns \['i'\], but channel 'p' has \['i', 'minus_i'\]"):
         _streamed({"p": _numbered(3), "n": _numbered(3).select(("i",))}, 2)
     source = _streamed({"p": _numbered(3)}, 2)

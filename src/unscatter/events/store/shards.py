@@ -64,15 +64,22 @@ class Shard:
         positions = (self.layout.column_position(block, column, rows) for column in range(len(self.layout.columns)))
         return [np.frombuffer(self._map, dtype, rows, position) for position in positions]
 
+    def expect(self, block: int) -> None:
+        """Tell the operating system that a block is read soon: it may fetch it beside what else is done."""
+        self._advise(block, "MADV_WILLNEED")
+
     def release(self, block: int) -> None:
         """Let the operating system take the memory of a block back; reading it again brings it back."""
+        self._advise(block, "MADV_DONTNEED")
+
+    def _advise(self, block: int, advice: str) -> None:
         first = self.layout.body(block)
         last = first + self.block_rows(block) * self.layout.row_bytes
         # Whole pages only: those that a block shares with its neighbours stay.
         start = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE
         end = min(last, len(self._map)) // mmap.PAGESIZE * mmap.PAGESIZE
-        if end > start and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
+        if end > start and hasattr(mmap, advice):
+            self._map.madvise(getattr(mmap, advice), start, end - start)
 
     def bytes(self) -> memoryview:
         """All bytes of the file, without a copy."""

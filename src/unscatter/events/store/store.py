@@ -117,6 +117,11 @@ class EventStore:
                 f"block {block} of the shard '{shard.path}' (rows {rows} of the store) is damaged: its checksum does not fit.\n{REMEDY}"
             )
 
+    def expect(self, number: int) -> None:
+        """Say that a block is read soon, so that the operating system may fetch it beside what else is done."""
+        shard, block = self._place(number)
+        shard.expect(block)
+
     def release(self, number: int) -> None:
         """Give the memory of a block back to the operating system, so that a pass through the store does not fill it."""
         shard, block = self._place(number)

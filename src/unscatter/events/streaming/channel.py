@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,35 +14,45 @@ from unscatter.errors import EventsError, NoEventsLeftError
 from unscatter.events.streaming.blocks import Block, BlockTable, num_blocks
 from unscatter.events.streaming.rows import AllRows, PartRows, RangeRows, Rows, for_all_blocks, num_rows, starts_of
 
+#: From the events of a block and the number of the first row to the events that are compared.
+Preparation = Callable[[Events, int], Events]
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedTable:
-    """A table whose rows go through cuts, or whose columns are chosen, block by block.
+    """A table whose columns are chosen, and whose rows may go through cuts, block by block.
 
     Args:
         name: of the channel.
         table: where the rows come from.
         columns: of the events.
-        prepare: from the events of a block, with all columns of the table, to those that are compared: a function of each row by itself.
-            None to take the columns as they are.
+        reads: columns that have to be read, ``{name that the preparation knows: name in the table}``; ``columns`` when None.
+        prepare: what events go through, a function of each row by itself; None to take the columns as they are.
+        weighted: whether the events have weights, where the preparation makes them; whether the table has them when None.
     """
 
     name: str
     table: BlockTable
     columns: tuple[str, ...]
-    prepare: Callable[[Events], Events] | None = None
+    reads: Mapping[str, str] | None = None
+    prepare: Preparation | None = None
+    weighted: bool | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the events have weights."""
+        return self.table.weighted if self.weighted is None else self.weighted
 
     def read(self, number: int) -> Block:
         """The prepared rows of one block; :meth:`release` it when they have been copied."""
+        places = {name: name for name in self.columns} if self.reads is None else self.reads
         if self.prepare is None:
-            return self.table.read(number, self.columns)
-        block = self.table.read(number, self.table.columns)
-        weights = None if block.weights is None else torch.from_numpy(np.array(block.weights))
-        events = Events(torch.from_numpy(np.stack(block.columns, -1)), self.table.columns, weights)
+            return self.table.read(number, tuple(places[name] for name in self.columns))
+        block = self.table.read(number, tuple(places.values()))
         try:
-            kept = self.prepare(events).select(self.columns)
+            kept = self.prepare(_events(block, tuple(places)), number * self.table.rows_per_block).select(self.columns)
         except NoEventsLeftError:
-            return block.take(slice(0, 0))._replace(columns=tuple(np.empty(0, np.float32) for _ in self.columns))
+            return _nothing(len(self.columns), weighted=self.has_weights)
         return Block(tuple(kept.values.numpy().T), None if kept.weights is None else kept.weights.numpy())
 
     def release(self, number: int) -> None:
@@ -71,10 +81,21 @@ class PreparedTable:
 
     def _say_why_none_is_left(self) -> None:
         """The preparation knows best; it gets the first block."""
-        block = self.table.read(0, self.table.columns)
+        block = self.table.read(0, tuple((self.reads or {name: name for name in self.columns}).values()))
         assert self.prepare is not None
-        self.prepare(Events(torch.from_numpy(np.stack(block.columns, -1)), self.table.columns))
+        self.prepare(_events(block, tuple(self.reads or self.columns)), 0)
         raise EventsError(f"the preparation leaves none of the {self.table.num_rows} events of channel '{self.name}'.")
+
+
+def _events(block: Block, columns: tuple[str, ...]) -> Events:
+    """A copy that may be changed: what is mapped from a file may not."""
+    weights = None if block.weights is None else torch.from_numpy(np.array(block.weights))
+    return Events(torch.from_numpy(np.stack(block.columns, -1)), columns, weights)
+
+
+def _nothing(num_columns: int, *, weighted: bool) -> Block:
+    empty = np.empty(0, np.float32)
+    return Block((empty,) * num_columns, empty if weighted else None)
 
 
 @dataclass(frozen=True, eq=False)

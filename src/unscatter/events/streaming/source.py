@@ -16,16 +16,13 @@ from unscatter.errors import EventsError, SettingsError
 from unscatter.events.hashing import poisson_weights
 from unscatter.events.splitting import check_fractions
 from unscatter.events.streaming.batches import Batch
-from unscatter.events.streaming.blocks import BlockTable
-from unscatter.events.streaming.channel import Channel, PreparedTable
+from unscatter.events.streaming.channel import Channel
 from unscatter.events.streaming.checks import check_channels
 from unscatter.events.streaming.reading_ahead import WindowReader
 from unscatter.events.streaming.records import RecordLayout
 from unscatter.events.streaming.sampling import Sampled, read_all, read_rows, sampled_rows
+from unscatter.events.streaming.stored import WINDOW_BLOCKS, Streamable, as_channel
 from unscatter.events.streaming.sums import bootstrap_sums, weight_sums
-
-#: Blocks whose rows are shuffled together.
-WINDOW_BLOCKS = 16
 
 
 class StreamedEvents:
@@ -36,12 +33,12 @@ class StreamedEvents:
     and their bootstrap weights are those of :class:`~unscatter.events.InMemoryEvents` with the same events and the same seed.
 
     Args:
-        channels: one table per channel, with the same columns.
+        channels: the events of each channel: a store or its path, a part of one, or a table of blocks; all with the same columns.
         replicas: length of the replica axis.
         bootstrap: whether replicas see bootstrapped data.
         seed: what the bootstrap and :meth:`sample` depend on.
         exposure: share of the full data that is here.
-        window_blocks: blocks whose rows are shuffled together; more need more memory.
+        window_blocks: blocks whose rows are shuffled together, the same for all channels or per channel; more need more memory.
         dtype: of the events.
 
     Raises:
@@ -51,26 +48,24 @@ class StreamedEvents:
     Example:
         >>> from unscatter.events.streaming.blocks import MemoryTable
         >>> table = MemoryTable(Events(torch.rand(1000, 2), ("x", "y")), rows_per_block=100)
-        >>> source = StreamedEvents.of_tables({"proton": table}, replicas=3, bootstrap=True, seed=1)
+        >>> source = StreamedEvents({"proton": table}, replicas=3, bootstrap=True, seed=1)
         >>> source.batch(0, 64, RandomStream(1)).values.shape
         torch.Size([3, 1, 64, 2])
     """
 
     def __init__(
-        self, channels: Sequence[Channel], *, replicas: int = 1, bootstrap: bool = False, seed: int = 0, exposure: float = 1.0,
-        window_blocks: int = WINDOW_BLOCKS, dtype: torch.dtype = torch.float32,
+        self, channels: Mapping[str, Streamable], *, replicas: int = 1, bootstrap: bool = False, seed: int = 0, exposure: float = 1.0,
+        window_blocks: int | Mapping[str, int] = WINDOW_BLOCKS, dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
-        if replicas < 1 or window_blocks < 1:
-            raise SettingsError(f"'replicas' and 'window_blocks' must be at least 1, got {replicas} and {window_blocks}.")
-        check_channels(channels)
-        self._channels = tuple(channels)
+        if replicas < 1:
+            raise SettingsError(f"'replicas' must be at least 1, got {replicas}.")
+        self._channels = tuple(as_channel(name, value) for name, value in channels.items())
+        check_channels(self._channels)
+        self._windows = {name: window_blocks[name] if isinstance(window_blocks, Mapping) else window_blocks for name in channels}
+        if min(self._windows.values()) < 1:
+            raise SettingsError(f"'window_blocks' must be at least 1, got {self._windows}.")
         self._replicas, self._bootstrap, self._seed, self._exposure = replicas, bootstrap, seed, exposure
-        self._window_blocks, self._dtype, self._device = window_blocks, dtype, torch.device("cpu")
-
-    @classmethod
-    def of_tables(cls, tables: Mapping[str, BlockTable], **options: Any) -> StreamedEvents:
-        """Tables whose columns are taken as they are; ``options`` as for the class."""
-        return cls([Channel(PreparedTable(name, table, table.columns)) for name, table in tables.items()], **options)
+        self._dtype, self._device = dtype, torch.device("cpu")
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -163,7 +158,7 @@ class StreamedEvents:
 
     def as_measured(self) -> StreamedEvents:
         """The same events for a single replica, without bootstrap."""
-        return self._with(self._channels, replicas=1, bootstrap=False, seed=0)
+        return self._with({channel.name: channel for channel in self._channels}, replicas=1, bootstrap=False, seed=0)
 
     def split(self, fractions: Sequence[float], seed: int) -> tuple[StreamedEvents, ...]:
         """Split every channel, for instance into training, held-out and test; see :func:`~unscatter.events.split`."""
@@ -171,7 +166,7 @@ class StreamedEvents:
         keys = {channel.name: RandomStream(seed).integer("split", channel.name) for channel in self._channels}
         return tuple(
             self._with(
-                [channel.part(keys[channel.name], tuple(fractions), i) for channel in self._channels],
+                {channel.name: channel.part(keys[channel.name], tuple(fractions), i) for channel in self._channels},
                 seed=RandomStream(self._seed).integer("part", i), exposure=self._exposure * fraction,
             )
             for i, fraction in enumerate(fractions)
@@ -185,12 +180,13 @@ class StreamedEvents:
         Raises:
             EventsError: a channel has fewer events than there are ranks.
         """
-        return self._with([channel.shard(rank, num_ranks) for channel in self._channels], exposure=self._exposure / num_ranks)
+        shards = {channel.name: channel.shard(rank, num_ranks) for channel in self._channels}
+        return self._with(shards, exposure=self._exposure / num_ranks)
 
-    def _with(self, channels: Sequence[Channel], **changed: Any) -> StreamedEvents:
+    def _with(self, channels: Mapping[str, Channel], **changed: Any) -> StreamedEvents:
         options = {
             "replicas": self._replicas, "bootstrap": self._bootstrap, "seed": self._seed, "exposure": self._exposure,
-            "window_blocks": self._window_blocks, "dtype": self._dtype,
+            "window_blocks": self._windows, "dtype": self._dtype,
         }  # fmt: skip
         return StreamedEvents(channels, **{**options, **changed})
 
@@ -200,12 +196,12 @@ class StreamedEvents:
 
     @cached_property
     def _layout(self) -> RecordLayout:
-        weighted = any(channel.table.table.weighted for channel in self._channels)
+        weighted = any(channel.table.has_weights for channel in self._channels)
         return RecordLayout(len(self.columns), weighted, self._bootstrap, self._numpy_dtype)
 
     @cached_property
     def _readers(self) -> tuple[WindowReader, ...]:
-        return tuple(WindowReader(channel, self._layout, self._window_blocks) for channel in self._channels)
+        return tuple(WindowReader(channel, self._layout, self._windows[channel.name]) for channel in self._channels)
 
     @cached_property
     def _weight_sums(self) -> list[tuple[float, float]]:

@@ -13,7 +13,7 @@ from unscatter.events.streaming.rows import for_all_blocks
 
 def weight_sums(channel: Channel) -> tuple[float, float]:
     """Sum of the weights and of their squares; the number of rows, twice, where there are none."""
-    if not channel.table.table.weighted:
+    if not channel.table.has_weights:
         return float(channel.num_rows), float(channel.num_rows)
 
     def of_block(number: int) -> tuple[float, float]:
@@ -31,7 +31,7 @@ def bootstrap_sums(channel: Channel, keys: Sequence[int]) -> np.ndarray:
         channel: whose rows.
         keys: of the replicas' bootstrap weights, see :func:`~unscatter.events.hashing.poisson_weights`.
     """
-    weighted = channel.table.table.weighted
+    weighted = channel.table.has_weights
 
     def of_block(number: int) -> np.ndarray:
         first = int(channel.rows.starts[number]) + channel.rows.origin
