@@ -112,9 +112,21 @@ class StoredEvents:
         """Of the events, after the recipe."""
         return self.opened.columns if self.recipe is None else self.recipe.names(self._available)
 
+    def lies_inside(self, low: Sequence[float], high: Sequence[float], names: Sequence[str]) -> bool:
+        """Whether the manifest, or the ranges that events are cut to, say that all events lie inside some ranges."""
+        return all(self._within(name, a, b) for name, a, b in zip(names, low, high, strict=True))
+
+    def _within(self, name: str, low: float, high: float) -> bool:
+        if self.inside is not None and name in self.inside.names:
+            index = self.inside.names.index(name)
+            if low <= self.inside.low[index] and self.inside.high[index] <= high:
+                return True
+        seen = self.range_of(name)
+        return seen is not None and low <= seen[0] and seen[1] <= high
+
     def range_of(self, column: str) -> tuple[float, float] | None:
-        """Smallest and largest value of a column, from the manifest; None where a recipe computes it or cuts rows."""
-        if column not in self.columns or self._computes:
+        """Smallest and largest value of a column in the store; None where a recipe computes it or cuts rows."""
+        if self._computes or column not in self.columns:
             return None
         summary = self.opened.manifest.summary(self._places[column])
         return summary.min, summary.max
@@ -150,8 +162,7 @@ class StoredEvents:
 
     def _all_inside(self, inside: Inside) -> bool:
         """Whether the manifest knows that nothing would be cut."""
-        seen = [self.range_of(name) for name in inside.names]
-        return all(r is not None and a <= r[0] and r[1] <= b for r, a, b in zip(seen, inside.low, inside.high, strict=True))
+        return replace(self, inside=None).lies_inside(inside.low, inside.high, inside.names)
 
     @property
     def _available(self) -> dict[str, object]:
