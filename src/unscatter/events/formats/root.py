@@ -101,7 +101,7 @@ class RootReader(FileReader):
         kind = self._types[name]
         if _list_of(kind):
             return (
-                f"branch '{name}' of '{self.location}' is jagged: it holds {kind}, a list of numbers per event.\n"
+                f"branch '{name}' of '{self.location}' holds {kind}, a list of numbers per event, not one number.\n"
                 f"Choose an element, '{name}[0]' for the first one (NaN where there is none), for example columns: "
                 f"{{{name}: '{name}[0]'}}, or leave the branch out of 'columns'."
             )
