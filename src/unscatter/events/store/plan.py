@@ -10,9 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from unscatter.errors import EventsError, EventsFileError
+from unscatter.errors import EventsFileError
+from unscatter.events.agreement import Agreement
 from unscatter.events.formats import EventReader, open_events
 from unscatter.events.locations import find_files, identity, is_remote
 from unscatter.events.recipe import Recipe
@@ -113,53 +112,24 @@ def make_plan(
         EventsFileError: a source is missing, damaged or empty.
         EventsError: two sources differ in their columns.
     """
-    found, pieces, first = [], [], None
+    found, pieces, agreement, needed = [], [], Agreement(), ()
     for number, location in enumerate(map(_absolute, find_files(sources))):
         seen = identity(location)._asdict()
         with open_events(location, tree=tree) as reader:
-            view = _View.of(reader, recipe)
-            first = first or view
-            first.check_same(view)
+            available = reader.columns()
+            needed_here = recipe.needed(available, location)
+            needed = needed or needed_here
+            agreement.check(location, available, needed_here, recipe.names(available))
             found.append(Source(location, seen, reader.num_rows()))
             pieces.extend(_pieces(number, reader))
-    assert first is not None
-    weight = None if recipe.weight is None else _free_name(first.names)
-    columns = first.names + (() if weight is None else (weight,))
+    weight = None if recipe.weight is None else _free_name(agreement.names)
+    columns = agreement.names + (() if weight is None else (weight,))
     sizes = [(source.num_rows, source.identity["size"]) for source in found]
     return Plan(
-        sources=tuple(found), pieces=tuple(pieces), needed=first.needed, recipe=recipe,
+        sources=tuple(found), pieces=tuple(pieces), needed=needed, recipe=recipe,
         layout=Layout(columns, recipe.dtype, rows_per_block, blocks_per_shard), weight=weight, tree=tree, shuffle=shuffle,
         buckets=1 if shuffle is None else num_buckets(sizes), created=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _View:
-    """What a recipe sees of one file."""
-
-    location: str
-    names: tuple[str, ...]
-    needed: tuple[str, ...]
-    dtypes: Mapping[str, np.dtype]
-
-    @classmethod
-    def of(cls, reader: EventReader, recipe: Recipe) -> _View:
-        available = reader.columns()
-        needed = recipe.needed(available, reader.location)
-        return cls(reader.location, recipe.names(available), needed, {name: available[name] for name in needed if name in available})
-
-    def check_same(self, other: _View) -> None:
-        if self.names != other.names:
-            raise EventsError(
-                f"'{other.location}' gives events the columns {list(other.names)}, but '{self.location}' {list(self.names)}.\n"
-                f"Name the columns that they have in common, in one order: --columns {','.join(n for n in self.names if n in other.names)}"
-            )
-        for name, dtype in self.dtypes.items():
-            if other.dtypes.get(name, dtype) != dtype:
-                raise EventsError(
-                    f"column '{name}' is {other.dtypes[name]} in '{other.location}', but {dtype} in '{self.location}'.\n"
-                    "Convert one of the files, leave the column out, or make a store of each."
-                )
 
 
 def _absolute(location: str) -> str:
