@@ -134,16 +134,20 @@ def test_missing_file_is_named_with_the_nearest_name(tmp_path: Path) -> None:
         read_events(tmp_path / "nowhere" / "events.parquet")
 
 
-def test_directory_is_not_a_file_of_events(tmp_path: Path) -> None:
+def test_directory_stands_for_its_files_if_they_are_of_one_kind(tmp_path: Path) -> None:
+    with pytest.raises(EventsFileError, match=r"is a directory.*holds no file that ends in .parquet"):
+        read_events(tmp_path)
     _parquet(tmp_path, {"x": X})
-    with pytest.raises(EventsFileError, match=r"is a directory.*\['events.parquet'\]"):
+    assert read_events(tmp_path).num_events == 3
+    _csv(tmp_path, {"x": X})
+    with pytest.raises(EventsFileError, match=r"is a directory.*\['events.csv', 'events.parquet'\]"):
         read_events(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["events.root", "events"])
+@pytest.mark.parametrize("name", ["events.xlsx", "events"])
 def test_unknown_suffix_names_the_known_ones(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("x")
-    with pytest.raises(EventsFileError, match=r"suffix '(.root)?' is not .parquet, .csv or .npy"):
+    with pytest.raises(EventsFileError, match=r"suffix '(.xlsx)?' is not .parquet, .csv, .npy, .*.root.* or"):
         read_events(tmp_path / name)
 
 

@@ -14,7 +14,9 @@ from unscatter.errors import EventsFileError, MissingExtraError
 from unscatter.files import missing_path
 
 #: Endings of the files that can be read.
-SUFFIXES = (".parquet", ".csv", ".npy")
+SUFFIXES = (
+    ".parquet", ".csv", ".npy", ".npz", ".arrow", ".feather", ".h5", ".hdf5", ".root", ".hepmc", ".hepmc3", ".hepmc.gz", ".hepmc3.gz",
+)  # fmt: skip
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -30,14 +32,14 @@ def is_remote(location: str | Path) -> bool:
 
 
 def suffix(location: str | Path) -> str:
-    """The ending of a file's name in lower case; of a URL without its query.
+    """The ending of a file's name in lower case; of a URL without its query, of a compressed file with the one before.
 
     Example:
-        >>> suffix("https://example.org/events.ROOT?download=1")
-        '.root'
+        >>> suffix("https://example.org/events.ROOT?download=1"), suffix("run.1.hepmc.gz")
+        ('.root', '.hepmc.gz')
     """
-    name = urlsplit(str(location)).path if is_remote(location) else str(location)
-    return PurePosixPath(name).suffix.lower()
+    name = PurePosixPath((urlsplit(str(location)).path if is_remote(location) else str(location)).lower())
+    return "".join(name.suffixes[-2:]) if name.suffix == ".gz" else name.suffix
 
 
 def open_binary(location: str) -> Any:

@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 
 from unscatter.arrays import Events
 from unscatter.errors import ColumnError, EventsFileError, ShapeError
-from unscatter.events.reading import PARAMETERS_KEY, SUFFIXES
+from unscatter.events.reading import PARAMETERS_KEY
 from unscatter.files import atomic_write
+
+#: Kinds of files that :func:`write_events` makes, by their suffix.
+SUFFIXES = (".parquet", ".csv", ".npy")
 
 
 def write_events(events: Events, path: str | Path, *, weight: str = "weight", parameters: Mapping[str, float] | None = None) -> Path:

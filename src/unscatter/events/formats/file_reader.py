@@ -19,6 +19,8 @@ class FileReader(ABC):
     """One opened file: a format says what its columns are and how their rows are read, the rest is here."""
 
     location: str
+    #: Begins messages where the file has several tables, as "the tree 'events' of ".
+    part: str = ""
     #: Errors by which the library of a format tells of damage, beside OSError and ValueError.
     damage: tuple[type[Exception], ...] = ()
 
@@ -67,7 +69,7 @@ class FileReader(ABC):
 
     def _check_rows(self, first_row: int, last_row: int) -> None:
         if first_row == last_row == 0:
-            raise EventsFileError(f"'{self.location}' has columns but no events (0 rows).")
+            raise EventsFileError(f"{self.part}'{self.location}' has columns but no events (0 rows).")
         promised = self.num_rows()
         if promised is not None and last_row < promised:
             raise EventsFileError(f"'{self.location}' is cut short: it promises {promised} rows, but ends after {last_row}.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePosixPath
 
 from unscatter.errors import ColumnError, EventsFileError, UnscatterError
+from unscatter.events.locations import suffix
 from unscatter.files import did_you_mean
 
 
@@ -22,7 +22,7 @@ def readable(location: str, *damage: type[Exception]) -> Iterator[None]:
     except FileNotFoundError as error:
         raise EventsFileError(f"there is no '{location}': {_first_line(error)}.") from error
     except (OSError, ValueError, EOFError, NotImplementedError, *damage) as error:
-        kind = PurePosixPath(location).suffix
+        kind = suffix(location)
         raise EventsFileError(f"'{location}' is damaged, cut short or not a {kind} file: {_first_line(error)}") from error
 
 

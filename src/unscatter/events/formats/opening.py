@@ -6,17 +6,27 @@ import os
 from pathlib import Path
 
 from unscatter.errors import EventsFileError, SettingsError
+from unscatter.events.formats.arrow import ArrowReader
+from unscatter.events.formats.csv import CsvReader
 from unscatter.events.formats.file_reader import FileReader
+from unscatter.events.formats.hdf5 import Hdf5Reader
+from unscatter.events.formats.hepmc import HepmcReader
 from unscatter.events.formats.messages import readable
-from unscatter.events.formats.npy import NpyReader
+from unscatter.events.formats.npy import NpyReader, NpzReader
 from unscatter.events.formats.parquet import ParquetReader
 from unscatter.events.formats.protocol import EventReader
+from unscatter.events.formats.root import RootReader
 from unscatter.events.locations import SUFFIXES, is_remote, one_of, suffix
 from unscatter.files import missing_path
 
 __all__ = ["SUFFIXES", "open_events"]
 
-_READERS: dict[str, type[FileReader]] = {".parquet": ParquetReader, ".npy": NpyReader}
+#: Readers by ending; those of the second kind hold several tables, and are told which one.
+_TABLES: dict[str, type[ParquetReader | CsvReader | NpyReader | NpzReader | ArrowReader | HepmcReader]] = {
+    ".parquet": ParquetReader, ".csv": CsvReader, ".npy": NpyReader, ".npz": NpzReader, ".arrow": ArrowReader, ".feather": ArrowReader,
+    ".hepmc": HepmcReader, ".hepmc3": HepmcReader, ".hepmc.gz": HepmcReader, ".hepmc3.gz": HepmcReader,
+}  # fmt: skip
+_FORESTS: dict[str, type[RootReader | Hdf5Reader]] = {".root": RootReader, ".h5": Hdf5Reader, ".hdf5": Hdf5Reader}
 
 
 def open_events(location: str | Path, *, tree: str | None = None) -> EventReader:
@@ -42,10 +52,11 @@ def open_events(location: str | Path, *, tree: str | None = None) -> EventReader
     """
     name = os.fspath(location)
     kind = _check_file(name)
-    if tree is not None:
-        raise SettingsError(f"'tree' is '{tree}', but '{name}' has no trees: leave it out.")
-    with readable(name, *_READERS[kind].damage):
-        return _READERS[kind](name)  # pyright: ignore[reportCallIssue]
+    if tree is not None and kind in _TABLES:
+        raise SettingsError(f"'tree' is '{tree}', but a {kind} file as '{name}' has no trees: leave it out.")
+    reader: type[FileReader] = (_TABLES | _FORESTS)[kind]
+    with readable(name, *reader.damage):
+        return _TABLES[kind](name) if kind in _TABLES else _FORESTS[kind](name, tree)
 
 
 def _check_file(name: str) -> str:
@@ -56,7 +67,7 @@ def _check_file(name: str) -> str:
         if not os.path.exists(name):
             raise EventsFileError(missing_path(Path(name)))
     kind = suffix(name)
-    if kind not in _READERS:
+    if kind not in _TABLES and kind not in _FORESTS:
         raise EventsFileError(
             f"cannot read '{name}': the suffix '{kind}' is not {one_of(SUFFIXES)}.\n"
             "Convert the file, for example with pandas: frame.to_parquet('events.parquet')."

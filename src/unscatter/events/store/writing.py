@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -15,11 +16,11 @@ import numpy as np
 
 from unscatter.errors import EventsError, StoreError
 from unscatter.events.store.describing import Description, describe, summarize
-from unscatter.events.store.layout import BLOCKS_PER_SHARD, ROWS_PER_BLOCK, SHARDS_NAME, Layout, partial_path, shard_name
+from unscatter.events.store.layout import BLOCKS_PER_SHARD, ROWS_PER_BLOCK, SHARDS_NAME, Layout, shard_name
 from unscatter.events.store.manifest import Manifest, write_manifest
 from unscatter.events.store.shards import write_shard
 from unscatter.events.store.store import EventStore
-from unscatter.files import atomic_write
+from unscatter.files import TEMPORARY_SUFFIX, atomic_write
 
 _Columns = dict[str, np.ndarray]
 
@@ -54,15 +55,25 @@ def write_store(
     """
     store = Path(store)
     refuse_existing(store)
-    partial = partial_path(store)
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / SHARDS_NAME).mkdir(parents=True)
     first, blocks = _blocks(portions, rows_per_block)
     layout = Layout(tuple(first), first[next(iter(first))].dtype.name, rows_per_block, blocks_per_shard)
-    shards = list(_written(partial, layout, blocks))
-    write_manifest(partial, manifest_of(layout, shards, weight=weight, units=dict(units or {})))
-    os.rename(partial, store)
+    with _aside(store) as directory:
+        shards = list(_written(directory, layout, blocks))
+        write_manifest(directory, manifest_of(layout, shards, weight=weight, units=dict(units or {})))
     return EventStore.open(store)
+
+
+@contextmanager
+def _aside(store: Path) -> Iterator[Path]:
+    """A directory beside the store that takes its place at the end, and leaves nothing when anything goes wrong."""
+    directory = store.with_name(f".{store.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    (directory / SHARDS_NAME).mkdir(parents=True)
+    try:
+        yield directory
+        os.rename(directory, store)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def refuse_existing(store: Path) -> None:
@@ -103,10 +114,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _written(partial: Path, layout: Layout, blocks: Iterator[_Columns]) -> Iterator[Description]:
+def _written(directory: Path, layout: Layout, blocks: Iterator[_Columns]) -> Iterator[Description]:
     number = 0
     while shard := list(islice(blocks, layout.blocks_per_shard)):
-        path = partial / SHARDS_NAME / shard_name(number)
+        path = directory / SHARDS_NAME / shard_name(number)
         with atomic_write(path, raises=StoreError) as file:
             write_shard(file, layout, ([block[name] for name in layout.columns] for block in shard))
         yield describe(path, layout, sum(len(block[layout.columns[0]]) for block in shard))
