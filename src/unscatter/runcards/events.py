@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,24 +12,29 @@ from pydantic import Discriminator, Field, Tag
 
 from unscatter.arrays import Events
 from unscatter.errors import EventsError, ParameterError, SettingsError
-from unscatter.events import check_inside, keep_inside, read_events, read_parameters
+from unscatter.events import StoredEvents, check_inside, keep_inside, read_events, read_parameters
+from unscatter.events.store import is_store
+from unscatter.events.streaming import WINDOW_BLOCKS
 from unscatter.events.validation import NONE_INSIDE_ADVICE
 from unscatter.files import did_you_mean
 from unscatter.pipeline import Problem, asimov_events
 from unscatter.runcards.section import InputPath, Section
+from unscatter.runcards.stores import stored_events
 
 
 class FileSection(Section):
     """The events of one channel in a file."""
 
     path: InputPath
-    """A file that ends in .parquet, .csv or .npy; relative to the directory of the runcard."""
+    """A file that ends in .parquet, .csv or .npy, or an event store; relative to the directory of the runcard."""
     columns: dict[str, str] | tuple[str, ...] | None = None
     """Which columns to read: ``{our name: name in the file}``, or names; null for those that the problem compares."""
     weight: str | None = None
     """Column of the weights; null for unit weights."""
     keep_inside: bool = False
     """Whether events outside of the theory's grid are dropped; an error otherwise."""
+    window_blocks: int = Field(default=WINDOW_BLOCKS, ge=1)
+    """Blocks of a store whose rows are shuffled together: more mix a sorted store better and need more memory."""
 
 
 def _file_tag(value: Any) -> str:
@@ -84,6 +89,11 @@ def read_file(section: Path | FileSection, columns: tuple[str, ...]) -> Events:
     """Read one file; the given ``columns`` unless the section names others."""
     if isinstance(section, Path):
         return read_events(section, columns)
+    return read_events(section.path, _wanted(section, columns), section.weight)
+
+
+def _wanted(section: FileSection, columns: tuple[str, ...]) -> Mapping[str, str] | Sequence[str]:
+    """Columns that are read, those of the problem among them."""
     wanted = columns if section.columns is None else section.columns
     missing = [name for name in columns if name not in wanted]
     if missing:
@@ -91,11 +101,11 @@ def read_file(section: Path | FileSection, columns: tuple[str, ...]) -> Events:
             f"'columns' of '{section.path}' names {list(wanted)}, but the problem needs {list(columns)}: missing are {missing}.\n"
             f"Add them, for example columns: {{{missing[0]}: name_in_the_file}}."
         )
-    return read_events(section.path, wanted, section.weight)
+    return wanted
 
 
-def read_channels(files: Mapping[str, Path | FileSection], problem: Problem) -> dict[str, Events]:
-    """Read the events of all channels of a problem.
+def read_channels(files: Mapping[str, Path | FileSection], problem: Problem) -> dict[str, Events | StoredEvents]:
+    """Read the events of all channels of a problem; those of stores stay there.
 
     Raises:
         SettingsError: the channels of the runcard are not those of the problem.
@@ -110,7 +120,8 @@ def truth_of_files(files: Mapping[str, Path | FileSection], problem: Problem) ->
 
     Measured events have no known truth, whatever the pseudo-data of the problem are made with.
     """
-    said = [read_parameters(section if isinstance(section, Path) else section.path) for section in files.values()]
+    paths = [section if isinstance(section, Path) else section.path for section in files.values()]
+    said = [None if is_store(path) else read_parameters(path) for path in paths]
     if said[0] is None or set(said[0]) != set(problem.space.names) or any(other != said[0] for other in said):
         return None
     values = tuple(said[0][name] for name in problem.space.names)
@@ -134,7 +145,9 @@ def _check_channels(files: Mapping[str, Path | FileSection], problem: Problem) -
         raise SettingsError(f"'events.{missing[0]}' is missing: problem '{problem.name}' has the channels {list(problem.channels)}.")
 
 
-def _read_channel(channel: str, section: Path | FileSection, problem: Problem) -> Events:
+def _read_channel(channel: str, section: Path | FileSection, problem: Problem) -> Events | StoredEvents:
+    if is_store(section if isinstance(section, Path) else section.path):
+        return _stored(channel, FileSection(path=section) if isinstance(section, Path) else section, problem)
     events, grid = read_file(section, problem.observables), problem.grid
     if isinstance(section, FileSection) and section.keep_inside:
         names = [name for name in grid.names if name in events.columns]
@@ -144,6 +157,15 @@ def _read_channel(channel: str, section: Path | FileSection, problem: Problem) -
         path = section if isinstance(section, Path) else section.path
         _check_inside(events, channel, path, problem)
     return events
+
+
+def _stored(channel: str, section: FileSection, problem: Problem) -> StoredEvents:
+    wanted = _wanted(section, problem.observables)
+    columns = wanted if isinstance(wanted, Mapping) else {name: name for name in wanted}
+    return stored_events(
+        section.path, columns, problem, channel,
+        weight=section.weight, keep_inside=section.keep_inside, window_blocks=section.window_blocks,
+    )  # fmt: skip
 
 
 def _check_inside(events: Events, channel: str, path: Path, problem: Problem) -> None:

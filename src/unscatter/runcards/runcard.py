@@ -13,6 +13,8 @@ import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
 from unscatter.arrays import Events
+from unscatter.events import StoredEvents
+from unscatter.events.store import is_store, manifest_path
 from unscatter.exchange import ExchangeSettings
 from unscatter.methods import Gan, GanSettings
 from unscatter.pipeline import Problem
@@ -63,7 +65,7 @@ class Job(NamedTuple):
     """What a runcard describes, as objects."""
 
     problem: Problem
-    events: dict[str, Events]
+    events: dict[str, Events] | dict[str, Events | StoredEvents]
     method: Gan
     settings: SolveSettings
 
@@ -155,7 +157,7 @@ class Runcard(Section):
         return {"runcard": digest, "version of unscatter": version("unscatter")}
 
     def input_files(self) -> dict[str, Path]:
-        """Files that the runcard reads, by their key."""
+        """Files that the runcard reads, by their key; of a store its manifest, which knows the checksums of all others."""
         files: dict[str, Path | FileSection] = {}
         if isinstance(self.problem, PythonSection):
             files["problem.file"] = self.problem.file
@@ -169,7 +171,8 @@ class Runcard(Section):
             files |= {f"problem.detector.{i}.events": stage.events for i, stage in stages if isinstance(stage, BackgroundSection)}
         if not isinstance(self.events, SimulatedEvents):
             files |= {f"events.{channel}": section for channel, section in self.events.items()}
-        return {key: file.path if isinstance(file, FileSection) else file for key, file in files.items()}
+        paths = {key: file.path if isinstance(file, FileSection) else file for key, file in files.items()}
+        return {key: manifest_path(path) if is_store(path) else path for key, path in paths.items()}
 
     def without_effect(self) -> list[str]:
         """Settings that were given but change nothing, in words."""
