@@ -50,6 +50,8 @@ def as_source(problem: Problem, events: EventsGiven, settings: SolveSettings) ->
     if len(chosen) == len(events):
         return InMemoryEvents(chosen, replicas=replicas, bootstrap=bootstrap, seed=settings.seed)
     stored = {channel: sample for channel, sample in events.items() if isinstance(sample, StoredEvents)}
+    for channel, sample in stored.items():
+        sample.warn_if_sorted(channel)
     tables = {
         channel: _streamed(problem, channel, stored[channel]) if channel in stored else MemoryTable(chosen[channel])
         for channel in problem.channels

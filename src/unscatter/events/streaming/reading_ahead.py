@@ -30,10 +30,12 @@ class Window:
     Args:
         records: ``[rows, width]`` in main memory.
         placed: the same where batches are made, see :class:`~unscatter.events.streaming.placing.Placement`.
+        turn: where the circle that replicas go round starts.
     """
 
     records: np.ndarray
     placed: Placed
+    turn: int
 
 
 class WindowReader:
@@ -56,6 +58,7 @@ class WindowReader:
         self._fillers: deque[WindowFiller] = deque()
         self._buffers: deque[torch.Tensor] = deque()
         self._filling: dict[WindowKey, Future[tuple[torch.Tensor, Window]]] = {}
+        self._current: tuple[WindowKey | None, Window | None] = (None, None)
         self._patterns: dict[tuple[RandomStream, int], MergePattern] = {}
         self._drawing = threading.Lock()
 
@@ -63,21 +66,26 @@ class WindowReader:
         """Windows are put on a device from now on."""
         self._forget(())
         self._buffers.clear()
+        self._current = (None, None)
         self._placement = Placement(device)
 
     def get(self, key: WindowKey) -> Window:
         """One window, which stays valid until another one is asked for; waits until it is filled."""
+        if key == self._current[0] and self._current[1] is not None:
+            return self._current[1]
         began = time.perf_counter()
         future = self._filling.get(key) or self._start(key)
         try:
             window = future.result()[1]
         except BaseException:
             self._forget(())
+            self._current = (None, None)
             raise
         finally:
             self.waited_s += time.perf_counter() - began
         self._look_ahead(key)
         self._placement.wait(window.placed)
+        self._current = (key, window)
         return window
 
     def _look_ahead(self, key: WindowKey) -> None:
@@ -103,10 +111,10 @@ class WindowReader:
             self._threads = ThreadPoolExecutor(_AHEAD, f"read-ahead {self._channel.name}")
         blocks = self.order.epoch(key.stream, key.epoch).blocks_of(key.window)
         self._channel.table.table.expect(blocks)
-        self._filling[key] = self._threads.submit(self._fill, key, blocks)
+        self._filling[key] = self._threads.submit(self._fill, key, blocks, self.order.turn(key))
         return self._filling[key]
 
-    def _fill(self, key: WindowKey, blocks: tuple[int, ...]) -> tuple[torch.Tensor, Window]:
+    def _fill(self, key: WindowKey, blocks: tuple[int, ...], turn: int) -> tuple[torch.Tensor, Window]:
         pattern = self._pattern(key)
         filler = self._take_filler()
         buffer = self._take_buffer()
@@ -114,7 +122,7 @@ class WindowReader:
         for block in blocks:
             self._channel.release(block)
         self._fillers.append(filler)
-        return buffer, Window(buffer.numpy()[:num_rows], self._placement.put(buffer[:num_rows]))
+        return buffer, Window(buffer.numpy()[:num_rows], self._placement.put(buffer[:num_rows]), turn)
 
     def _take_filler(self) -> WindowFiller:
         try:
