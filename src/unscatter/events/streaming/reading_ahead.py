@@ -73,13 +73,13 @@ class WindowReader:
         """One window, which stays valid until another one is asked for; waits until it is filled."""
         if key == self._current[0] and self._current[1] is not None:
             return self._current[1]
+        self._current = (None, None)
         began = time.perf_counter()
         future = self._filling.get(key) or self._start(key)
         try:
             window = future.result()[1]
         except BaseException:
             self._forget(())
-            self._current = (None, None)
             raise
         finally:
             self.waited_s += time.perf_counter() - began
