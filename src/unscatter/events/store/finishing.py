@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +82,7 @@ class _BytesAround(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes | bytearray | memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def write(self, data: Any) -> int:
         # Blocks come in their order: those that are behind are done with.
         while self._bodies and self._bodies[0][1] <= self._position:
             self._bodies.pop(0)

@@ -13,7 +13,7 @@ from unscatter.events.recipe import Recipe
 from unscatter.events.store.books import Books
 from unscatter.events.store.crew import work_alone, work_together
 from unscatter.events.store.journal import Journal, open_journal
-from unscatter.events.store.layout import BLOCKS_PER_SHARD, JOURNAL_NAME, ROWS_PER_BLOCK, partial_path
+from unscatter.events.store.layout import BLOCKS_PER_SHARD, JOURNAL_NAME, ROWS_PER_BLOCK, SHARDS_NAME, partial_path
 from unscatter.events.store.manifest import Manifest, SourceRecord, write_manifest
 from unscatter.events.store.plan import Plan, make_plan
 from unscatter.events.store.reports import Report
@@ -21,7 +21,7 @@ from unscatter.events.store.sinks import SCATTERED_NAME, refusals
 from unscatter.events.store.store import EventStore
 from unscatter.events.store.work import Workshop
 from unscatter.events.store.writing import manifest_of, refuse_existing
-from unscatter.files import as_json
+from unscatter.files import as_json, synchronise_directory
 
 #: Sources of less than so many bytes per worker are not worth the start of another process, which takes about two seconds.
 BYTES_PER_WORKER = 64 << 20
@@ -93,6 +93,7 @@ def ingest(
         sources, recipe, tree=tree, shuffle=shuffle, rows_per_block=rows_per_block, blocks_per_shard=blocks_per_shard
     )  # fmt: skip
     partial = partial_path(store)
+    _check_space(partial, plan)
     with open_journal(partial) as journal:
         refuse_existing(store)
         try:
@@ -111,7 +112,6 @@ def _fill(journal: Journal, plan: Plan, workers: int | None, progress: Callable[
     books = Books(plan)
     for report in done:
         books.take(report)
-    _check_space(journal.partial, plan)
 
     def take(report: Report) -> None:
         books.take(report)
@@ -155,13 +155,17 @@ def _check_space(partial: Path, plan: Plan) -> None:
         return
     copies = 1 if plan.shuffle is None else 2
     there = sum(file.stat().st_blocks * 512 for file in partial.rglob("*") if file.is_file())
-    needed, free = plan.rows_to_read * plan.layout.row_bytes * copies - there, shutil.disk_usage(partial).free
+    needed, free = plan.rows_to_read * plan.layout.row_bytes * copies - there, shutil.disk_usage(partial.parent).free
     if needed > free:
         what = "the store" if copies == 1 else "the store and the scattered rows of the shuffle"
         raise StoreError(
-            f"{what} will need {needed / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free on the disk of '{partial.parent}'.\n"
+            f"{what} will need {_size(needed)} more, but only {_size(free)} are free on the disk of '{partial.parent}'.\n"
             "Free some space, or choose a directory on another disk."
         )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.3g} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.3g} MB"
 
 
 def _refuse_nothing(books: Books) -> None:
@@ -195,5 +199,7 @@ def _source(books: Books, number: int) -> SourceRecord:
 def _put_in_place(partial: Path, store: Path) -> None:
     shutil.rmtree(partial / SCATTERED_NAME)
     with refusals(store):
+        synchronise_directory(partial / SHARDS_NAME)
         os.rename(partial, store)
+        synchronise_directory(store.parent)
         (store / JOURNAL_NAME).unlink()

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from unscatter.errors import StoreError
 from unscatter.events.store.layout import JOURNAL_NAME, SHARDS_NAME
 from unscatter.events.store.plan import Piece, Plan
-from unscatter.events.store.reports import Report, from_json, to_json
+from unscatter.events.store.reports import Finished, Report, from_json, to_json
 from unscatter.events.store.sinks import SCATTERED_NAME, refusals
 from unscatter.files import as_json
 
@@ -49,11 +49,19 @@ class Journal:
         header = lines[0]
         pieces = tuple(Piece(**piece) for piece in header["pieces"])
         begun = replace(plan, pieces=pieces, buckets=header["buckets"], created=header["created"])
-        return begun, [from_json(line) for line in lines[1:]]
+        return begun, [report for report in map(from_json, lines[1:]) if self._stands(report)]
 
     def enter(self, report: Report) -> None:
         """Add a report; it stands when the process is killed right after."""
         self._append(to_json(report))
+
+    def _stands(self, report: Report) -> bool:
+        """Whether a shard that was finished is there: when the power fails, a renamed file may have its old name again."""
+        if not isinstance(report, Finished):
+            return True
+        record = report.description.record
+        path = self.partial / SHARDS_NAME / record.file
+        return path.exists() and path.stat().st_size == record.bytes
 
     def _append(self, line: dict[str, Any]) -> None:
         with refusals(self.partial / JOURNAL_NAME):

@@ -13,7 +13,7 @@ import numpy as np
 from unscatter.errors import StoreError, UnscatterError
 from unscatter.events.store.layout import SHARDS_NAME, Layout
 from unscatter.events.store.shuffling import scatter
-from unscatter.files import atomic_write, write_failure
+from unscatter.files import write_failure
 
 SCATTERED_NAME = "scattered"
 
@@ -91,8 +91,11 @@ class ScatterSink:
         if not len(table):
             return ()
         rows, counts = scatter(table, self._first_row, self.seed, self.buckets)
-        with atomic_write(scattered_file(self.partial, self._first_row), raises=StoreError) as file:
+        path = scattered_file(self.partial, self._first_row)
+        with refusals(path), path.open("wb") as file:
             file.write(rows.data)
+            file.flush()
+            os.fsync(file.fileno())
         return tuple(counts.tolist())
 
 

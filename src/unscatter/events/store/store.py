@@ -61,7 +61,7 @@ class EventStore:
         path = Path(path)
         manifest = read_manifest(path)
         for shard in manifest.shards:
-            _check_size(path / SHARDS_NAME / shard.file, shard.bytes)
+            check_size(path / SHARDS_NAME / shard.file, shard.bytes)
         return cls(path, manifest)
 
     @cached_property
@@ -161,7 +161,8 @@ class EventStore:
             raise EventsError(f"there is no block {number} in '{self.path}'; it has {self.num_blocks}, counted from 0.")
 
 
-def _check_size(path: Path, expected: int) -> None:
+def check_size(path: Path, expected: int) -> None:
+    """Refuse a shard that is missing or of another size than the manifest says."""
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:

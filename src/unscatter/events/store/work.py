@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
-from unscatter.errors import EventsFileError
+from unscatter.errors import EventsError, EventsFileError
+from unscatter.events.faults import Faults
 from unscatter.events.formats import Chunk, open_events
 from unscatter.events.locations import identity
 from unscatter.events.recipe import Prepared
@@ -72,7 +73,7 @@ class Workshop:
         writer = _Writer(task, self._sink())
         start = task.start
         for chunk in self._chunks(source, piece, task.first_row):
-            writer.add(chunk, self.plan.recipe.apply(chunk, source.location))
+            writer.add(chunk, self._prepared(chunk, source))
             if start is None:
                 start = starts(wait=writer.waiting > MAX_WAITING)
             if start is not None:
@@ -94,6 +95,23 @@ class Workshop:
                 yield inside
                 if inside.first_row + _rows(inside) == piece.last_row:
                     return
+
+    def _prepared(self, chunk: Chunk, source: Source) -> Prepared:
+        prepared, faults = self.plan.recipe.prepare(chunk, source.location)
+        if faults.num_bad or faults.negative:
+            self._refuse(source)
+        return prepared
+
+    def _refuse(self, source: Source) -> NoReturn:
+        """Count what is wrong with all of a source, so that one message says it."""
+        whole = self._chunks(source, Piece(0, 0, None), 0)
+        faults = sum((self.plan.recipe.prepare(chunk, source.location)[1] for chunk in whole), Faults())
+        try:
+            faults.check(source.location, self.plan.recipe.weight)
+        except EventsError as error:
+            way_out = "\nIn this command: --not-finite drop" if faults.num_bad else ""
+            raise EventsError(f"{error}{way_out}") from None
+        raise EventsFileError(f"'{source.location}' changed while it was read.")
 
     def _sink(self) -> Sink:
         if self.plan.shuffle is None:
