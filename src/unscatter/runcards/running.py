@@ -139,7 +139,7 @@ def _check_unchanged(run: RunDirectory, card: Runcard, digests: Mapping[str, Any
     entries = run.read_provenance()
     before = entries[0].get("files", {}) if entries else {}
     files, now = ([key for key in digests_of if key.startswith("events.")] for digests_of in (before, digests))
-    if files and files != now:
+    if files and sorted(files) != sorted(now):
         raise RunError(
             f"the run '{run.path}' was started with the files of events {files}, and now there are {now}: the two halves would not fit.\n"
             "Bring the old files back, or start a new run with the new ones."
