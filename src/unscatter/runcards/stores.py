@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
-from unscatter.errors import EventsError
+from unscatter.errors import EventsError, SettingsError
 from unscatter.events import Inside, StoredEvents
+from unscatter.events.locations import find_files, is_remote
 from unscatter.events.recipe import Recipe
+from unscatter.events.store import is_store, manifest_path
 from unscatter.pipeline import Problem
 
 
+def store_of(sources: Sequence[Path | str]) -> Path | None:
+    """The event store among what a channel reads; None where it reads files.
+
+    Raises:
+        SettingsError: a store and something else.
+    """
+    stores = [source for source in sources if not is_remote(source) and is_store(source)]
+    if not stores:
+        return None
+    if len(sources) > 1:
+        raise SettingsError(
+            f"'{stores[0]}' is an event store, and a channel reads one store or several files, got {len(sources)} paths.\n"
+            "Make one store of all files: unscatter ingest SOURCES -o STORE"
+        )
+    return Path(stores[0])
+
+
+def files_of(sources: Sequence[Path | str]) -> list[str]:
+    """The files that a channel reads; of a store its manifest."""
+    store = store_of(sources)
+    return find_files(sources) if store is None else [str(manifest_path(store))]
+
+
 def stored_events(
-    path: Path,
-    columns: Mapping[str, str],
-    problem: Problem,
-    channel: str,
-    *,
-    weight: str | None = None,
-    keep_inside: bool = False,
-    window_blocks: int,
+    path: Path, recipe: Recipe, problem: Problem, channel: str, *, keep_inside: bool = False, window_blocks: int
 ) -> StoredEvents:
     """Open a store for a fit; its events stay where they are.
 
     Args:
         path: the store.
-        columns: ``{our name: column of the store}``.
+        recipe: which columns, formulas and cuts.
         problem: whose grid the events have to lie in.
         channel: name of the channel.
-        weight: column of the weights; those of the store when None.
         keep_inside: whether events outside of the theory's grid are dropped; an error otherwise, unless the problem has a detector.
         window_blocks: blocks whose rows are shuffled together.
 
@@ -37,10 +54,8 @@ def stored_events(
         ColumnError: it lacks a column.
         EventsError: events lie outside of the grid.
     """
-    low, high, names = _grid(problem, tuple(columns))
-    events = StoredEvents(
-        path, Recipe(columns=dict(columns), weight=weight), Inside(low, high, names) if keep_inside else None, window_blocks
-    )
+    low, high, names = _grid(problem, tuple(recipe.wanted))
+    events = StoredEvents(path, recipe, Inside(low, high, names) if keep_inside else None, window_blocks)
     if not (keep_inside or problem.pipeline.detector.stages):
         _check_inside(events, low, high, names, channel)
     return events
