@@ -70,31 +70,28 @@ def portions(num_rows: int) -> Iterator[dict[str, np.ndarray]]:
 
 
 def compare(label: str, path: Path, arguments: argparse.Namespace, before: Callable[[Path], None]) -> None:
-    plain, streamed, opened = [], [], []
-    waited, peak = 0.0, 0
-    for _ in range(arguments.repeats):
-        before(path)
-        plain.append(timed(lambda: read_plainly(path)))
-        before(path)
-        opened.append(timed(lambda: read_blocks(path)))
-        before(path)
-        reset_peak()
-        began = time.perf_counter()
-        waited = one_epoch(path, arguments.batch, arguments.window_blocks)
-        streamed.append(time.perf_counter() - began)
-        peak = max(peak, peak_memory())
-    total = size(path) / 1e9
-    p, b, s = (statistics.median(times) for times in (plain, opened, streamed))
+    """Time three ways through the files, in an order that changes from repeat to repeat."""
+    waited: list[float] = []
+    ways: dict[str, Callable[[], object]] = {
+        "plain sequential read": lambda: read_plainly(path),
+        "blocks and checksums": lambda: read_blocks(path),
+        "random batches": lambda: waited.append(one_epoch(path, arguments.batch, arguments.window_blocks)),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    peak = 0
+    for repeat in range(arguments.repeats):
+        for name in (list(ways) * 2)[repeat % 3 : repeat % 3 + 3]:
+            before(path)
+            reset_peak()
+            times[name].append(timed(ways[name]))
+            peak = max(peak, peak_memory() if name == "random batches" else 0)
     print(f"{label}:")
-    print(f"  plain sequential read    {total / p:6.2f} GB/s   {spread(plain)}")
-    print(f"  every block and checksum {total / b:6.2f} GB/s   {spread(opened)}")
-    print(f"  random batches           {total / s:6.2f} GB/s   {spread(streamed)}   waiting {waited:.2f} s of the last")
-    print(f"  ratio {p / s:.2f}, median of pairs {statistics.median(a / c for a, c in zip(plain, streamed, strict=True)):.2f}")
-    print(f"  peak resident memory {peak / 1e6:.0f} MB, of which {baseline() / 1e6:.0f} MB before")
-
-
-def spread(times: list[float]) -> str:
-    return "s: " + " ".join(f"{value:.2f}" for value in times)
+    for name, found in times.items():
+        print(f"  {name:21} {size(path) / statistics.median(found) / 1e9:6.2f} GB/s   s: " + " ".join(f"{value:.2f}" for value in found))
+    plain, streamed = times["plain sequential read"], times["random batches"]
+    pairs = statistics.median(one / other for one, other in zip(plain, streamed, strict=True))
+    print(f"  random batches over plain read: {statistics.median(plain) / statistics.median(streamed):.2f}, median of pairs {pairs:.2f}")
+    print(f"  batches waited for data {statistics.median(waited):.2f} s; peak resident memory {peak / 1e6:.0f} MB")
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -108,6 +105,7 @@ def read_plainly(path: Path) -> None:
     buffer = bytearray(1 << 20)
     for file in sorted((path / "shards").iterdir()):
         with file.open("rb", buffering=0) as content:
+            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
             while content.readinto(buffer):
                 pass
 
@@ -157,15 +155,6 @@ def size(path: Path) -> int:
 
 def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
-    global _baseline
-    _baseline = _status("VmRSS")
-
-
-_baseline = 0
-
-
-def baseline() -> int:
-    return _baseline
 
 
 def peak_memory() -> int:

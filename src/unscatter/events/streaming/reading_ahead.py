@@ -21,6 +21,8 @@ from unscatter.events.streaming.windows import WindowKey, WindowOrder
 
 #: Windows that are filled ahead of the one in use, and threads that do it.
 _AHEAD = 2
+#: Windows whose blocks the operating system is told to fetch ahead of the one in use: they lie in its cache, not in our memory.
+_FETCHED_AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,8 @@ class WindowReader:
         self._channel, self._layout = channel, layout
         self._placement = Placement("cpu")
         self._threads: ThreadPoolExecutor | None = None
+        self._fetcher: ThreadPoolExecutor | None = None
+        self._fetched: tuple[WindowKey, ...] = ()
         self._fillers: deque[WindowFiller] = deque()
         self._buffers: deque[torch.Tensor] = deque()
         self._filling: dict[WindowKey, Future[tuple[torch.Tensor, Window]]] = {}
@@ -96,6 +100,19 @@ class WindowReader:
         for other in wanted:
             if other not in self._filling:
                 self._start(other)
+        for _ in range(_FETCHED_AHEAD - _AHEAD):
+            wanted.append(self.order.after(wanted[-1]))
+        self._fetch(wanted[1:])
+
+    def _fetch(self, keys: list[WindowKey]) -> None:
+        """Have the blocks of these windows brought into the system's cache, as far as that was not asked for before."""
+        if self._fetcher is None:
+            self._fetcher = ThreadPoolExecutor(1, f"fetch {self._channel.name}")
+        for key in keys:
+            if key not in self._fetched:
+                blocks = self.order.epoch(key.stream, key.epoch).blocks_of(key.window)
+                self._fetcher.submit(self._channel.table.table.expect, blocks)
+        self._fetched = tuple(keys)
 
     def _forget(self, wanted: tuple[WindowKey, ...] | list[WindowKey]) -> None:
         """Let go of all other windows; their memory is used again."""
@@ -110,7 +127,6 @@ class WindowReader:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_AHEAD, f"read-ahead {self._channel.name}")
         blocks = self.order.epoch(key.stream, key.epoch).blocks_of(key.window)
-        self._channel.table.table.expect(blocks)
         self._filling[key] = self._threads.submit(self._fill, key, blocks, self.order.turn(key))
         return self._filling[key]
 
