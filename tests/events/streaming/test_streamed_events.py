@@ -172,6 +172,12 @@ def test_channels_epochs_and_streams_are_shuffled_independently() -> None:
         assert int((a == b).sum()) < 8
 
 
+def test_epochs_of_a_single_block_are_not_turns_of_one_circle() -> None:
+    source = _streamed({"p": _numbered(50)}, 50)
+    one, other = (source.batch(epoch, 50, STREAM).column("i")[0, 0].tolist() for epoch in (0, 1))
+    assert all(one[turn:] + one[:turn] != other for turn in range(50))
+
+
 def test_windows_mix_all_of_their_blocks() -> None:
     source = _streamed({"p": _numbered(6400)}, 100, window_blocks=16)
     window = source.batch(0, 1600, STREAM).column("i")[0, 0]
