@@ -99,7 +99,8 @@ def test_wrong_problem_is_explained(problem: str, expected: str) -> None:
         ("events: {events: 3}", "events.events (line 2): must be a path, got 3."),
         (
             "events: {events: {pth: a.csv}}",
-            "events.events.pth (line 2): unknown key. Did you mean 'path'? Known are path, columns, weight, keep_inside.",
+            "events.events.pth (line 2): unknown key. Did you mean 'path'? "
+            "Known are path, tree, columns, weight, cuts, constants, not_finite, keep_inside.",
         ),
         ("events: {events: {columns: [x]}}", "events.events.path (line 2): this key is missing."),
         ("events: {simulate: {num_events: 0}}", "events.simulate.num_events (line 2): must be at least 1, got 0."),

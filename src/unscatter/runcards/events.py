@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Discriminator, Field, Tag
@@ -13,30 +13,72 @@ from pydantic import Discriminator, Field, Tag
 from unscatter.arrays import Events
 from unscatter.errors import EventsError, ParameterError, SettingsError
 from unscatter.events import check_inside, keep_inside, read_events, read_parameters
+from unscatter.events.locations import find_files
 from unscatter.events.validation import NONE_INSIDE_ADVICE
 from unscatter.files import did_you_mean
 from unscatter.pipeline import Problem, asimov_events
-from unscatter.runcards.section import InputPath, Section
+from unscatter.runcards.section import InputLocation, Section
+
+
+def _source_tag(value: Any) -> str:
+    return "several" if isinstance(value, list | tuple) else "one"
+
+
+Sources = Annotated[
+    Annotated[InputLocation, Tag("one")] | Annotated[tuple[InputLocation, ...], Field(min_length=1), Tag("several")],
+    Discriminator(_source_tag),
+]
 
 
 class FileSection(Section):
-    """The events of one channel in a file."""
+    """The events of one channel in files."""
 
-    path: InputPath
-    """A file that ends in .parquet, .csv or .npy; relative to the directory of the runcard."""
+    path: Sources
+    """A file, a URL, a pattern as ``run*.root``, a directory, or a list of these; paths are relative to the directory of the runcard."""
+    tree: str | None = None
+    """Which tree of a ROOT file, or which group or data set of an HDF5 file; null where there is only one."""
     columns: dict[str, str] | tuple[str, ...] | None = None
-    """Which columns to read: ``{our name: name in the file}``, or names; null for those that the problem compares."""
+    """Which columns to read: ``{our name: name in the file}``, where a formula as ``Q2 / (s * y)`` makes a new one, or names; null for
+    those that the problem compares."""
     weight: str | None = None
-    """Column of the weights; null for unit weights."""
+    """Column or formula of the weights; null for unit weights."""
+    cuts: tuple[str, ...] = ()
+    """Conditions, as ``Q2 > 4``; only events that fulfil all of them are read."""
+    constants: dict[str, float] = Field(default_factory=dict)
+    """Numbers that formulas may name."""
+    not_finite: Literal["fail", "drop"] = "fail"
+    """Whether events with NaN or infinity that no cut removes are an error, or dropped."""
     keep_inside: bool = False
     """Whether events outside of the theory's grid are dropped; an error otherwise."""
+
+    def read(self, columns: Sequence[str] | Mapping[str, str]) -> Events:
+        """The events, with the section's choices."""
+        return read_events(
+            self.sources, columns, self.weight,
+            tree=self.tree, cuts=self.cuts, constants=self.constants, not_finite=self.not_finite,
+        )  # fmt: skip
+
+    @property
+    def sources(self) -> tuple[Path | str, ...]:
+        """What is read, patterns not yet expanded."""
+        return self.path if isinstance(self.path, tuple) else (self.path,)
+
+    @property
+    def shown(self) -> str:
+        """What is read, for messages."""
+        return f"'{self.sources[0]}'" + (f" and {len(self.sources) - 1} more" if len(self.sources) > 1 else "")
 
 
 def _file_tag(value: Any) -> str:
     return FileSection.__name__ if isinstance(value, dict | FileSection) else "path"
 
 
-EventFile = Annotated[Annotated[InputPath, Tag("path")] | Annotated[FileSection, Tag(FileSection.__name__)], Discriminator(_file_tag)]
+EventFile = Annotated[Annotated[InputLocation, Tag("path")] | Annotated[FileSection, Tag(FileSection.__name__)], Discriminator(_file_tag)]
+
+
+def as_section(file: Path | str | FileSection) -> FileSection:
+    """The long form of a file that was given by its path alone."""
+    return file if isinstance(file, FileSection) else FileSection(path=file)
 
 
 _Count = Annotated[int, Field(ge=1)]
@@ -80,37 +122,56 @@ EventsSection = Annotated[
 ]
 
 
-def read_file(section: Path | FileSection, columns: tuple[str, ...]) -> Events:
-    """Read one file; the given ``columns`` unless the section names others."""
-    if isinstance(section, Path):
-        return read_events(section, columns)
+def read_file(file: Path | str | FileSection, columns: tuple[str, ...]) -> Events:
+    """Read the events of one channel; the given ``columns`` unless the section names others."""
+    section = as_section(file)
     wanted = columns if section.columns is None else section.columns
     missing = [name for name in columns if name not in wanted]
     if missing:
         raise SettingsError(
-            f"'columns' of '{section.path}' names {list(wanted)}, but the problem needs {list(columns)}: missing are {missing}.\n"
+            f"'columns' of {section.shown} names {list(wanted)}, but the problem needs {list(columns)}: missing are {missing}.\n"
             f"Add them, for example columns: {{{missing[0]}: name_in_the_file}}."
         )
-    return read_events(section.path, wanted, section.weight)
+    return section.read(wanted)
 
 
-def read_channels(files: Mapping[str, Path | FileSection], problem: Problem) -> dict[str, Events]:
+def read_channels(files: Mapping[str, Path | str | FileSection], problem: Problem) -> dict[str, Events]:
     """Read the events of all channels of a problem.
 
     Raises:
-        SettingsError: the channels of the runcard are not those of the problem.
+        SettingsError: the channels of the runcard are not those of the problem, or share files.
         EventsError: a file is missing or unusable, or events lie outside of the grid.
     """
     _check_channels(files, problem)
-    return {channel: _read_channel(channel, files[channel], problem) for channel in problem.channels}
+    _check_apart(files)
+    return {channel: _read_channel(channel, as_section(files[channel]), problem) for channel in problem.channels}
 
 
-def truth_of_files(files: Mapping[str, Path | FileSection], problem: Problem) -> tuple[float, ...] | None:
+def _check_apart(files: Mapping[str, Path | str | FileSection]) -> None:
+    """Refuse channels whose patterns meet in one file, unless they read other trees or events of it."""
+    seen: dict[tuple[str, str | None, tuple[str, ...]], str] = {}
+    for channel, section in ((channel, as_section(file)) for channel, file in files.items()):
+        for file in find_files(section.sources):
+            key = (file, section.tree, section.cuts)
+            if key in seen:
+                raise SettingsError(same_file_message(seen[key], channel, file) + ".")
+            seen[key] = channel
+
+
+def same_file_message(one: str, other: str, file: Path | str) -> str:
+    """Two channels that read the same events."""
+    return (
+        f"'events.{one}' and 'events.{other}' are the same file, '{file}': channels are independent measurements and "
+        "need events of their own"
+    )
+
+
+def truth_of_files(files: Mapping[str, Path | str | FileSection], problem: Problem) -> tuple[float, ...] | None:
     """What the files say that their events were made with; None unless all channels say the same about just this problem's parameters.
 
     Measured events have no known truth, whatever the pseudo-data of the problem are made with.
     """
-    said = [read_parameters(section if isinstance(section, Path) else section.path) for section in files.values()]
+    said = [read_parameters(as_section(file).sources) for file in files.values()]
     if said[0] is None or set(said[0]) != set(problem.space.names) or any(other != said[0] for other in said):
         return None
     values = tuple(said[0][name] for name in problem.space.names)
@@ -122,7 +183,7 @@ def truth_of_files(files: Mapping[str, Path | FileSection], problem: Problem) ->
     return values
 
 
-def _check_channels(files: Mapping[str, Path | FileSection], problem: Problem) -> None:
+def _check_channels(files: Mapping[str, Path | str | FileSection], problem: Problem) -> None:
     unknown = [name for name in files if name not in problem.channels]
     missing = [name for name in problem.channels if name not in files]
     if unknown:
@@ -134,29 +195,29 @@ def _check_channels(files: Mapping[str, Path | FileSection], problem: Problem) -
         raise SettingsError(f"'events.{missing[0]}' is missing: problem '{problem.name}' has the channels {list(problem.channels)}.")
 
 
-def _read_channel(channel: str, section: Path | FileSection, problem: Problem) -> Events:
+def _read_channel(channel: str, section: FileSection, problem: Problem) -> Events:
     events, grid = read_file(section, problem.observables), problem.grid
-    if isinstance(section, FileSection) and section.keep_inside:
+    if section.keep_inside:
         names = [name for name in grid.names if name in events.columns]
         low, high = dict(zip(grid.names, grid.low, strict=True)), dict(zip(grid.names, grid.high, strict=True))
         return keep_inside(events, [low[name] for name in names], [high[name] for name in names], names)
     if not problem.pipeline.detector.stages:
-        path = section if isinstance(section, Path) else section.path
-        _check_inside(events, channel, path, problem)
+        _check_inside(events, channel, section, problem)
     return events
 
 
-def _check_inside(events: Events, channel: str, path: Path, problem: Problem) -> None:
+def _check_inside(events: Events, channel: str, section: FileSection, problem: Problem) -> None:
     """A detector may carry events out of the grid; without one all of them must lie inside."""
     try:
         check_inside(events, problem.grid.low, problem.grid.high, problem.grid.names)
     except EventsError as error:
         if NONE_INSIDE_ADVICE in str(error):
-            raise EventsError(f"'{path}': {error}") from error
+            raise EventsError(f"{section.shown}: {error}") from error
         facts = str(error).rpartition("\n")[0]
+        path = PurePath(section.sources[0]).name if len(section.sources) == 1 else "[...]"
         raise EventsError(
-            f"'{path}': {facts}\n"
-            f"Drop them: events.{channel}: {{path: {path.name}, keep_inside: true}}, or give the problem a detector or a wider grid."
+            f"{section.shown}: {facts}\n"
+            f"Drop them: events.{channel}: {{path: {path}, keep_inside: true}}, or give the problem a detector or a wider grid."
         ) from error
 
 

@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
 from unscatter.arrays import Events
+from unscatter.events.locations import find_files, is_remote
 from unscatter.exchange import ExchangeSettings
 from unscatter.methods import Gan, GanSettings
 from unscatter.pipeline import Problem
@@ -22,8 +23,10 @@ from unscatter.runcards.events import (
     EventsSection,
     FileSection,
     SimulatedEvents,
+    as_section,
     complete_parameters,
     read_channels,
+    same_file_message,
     simulate,
     truth_of_files,
 )
@@ -154,9 +157,9 @@ class Runcard(Section):
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
         return {"runcard": digest, "version of unscatter": version("unscatter")}
 
-    def input_files(self) -> dict[str, Path]:
-        """Files that the runcard reads, by their key."""
-        files: dict[str, Path | FileSection] = {}
+    def input_sources(self) -> dict[str, tuple[Path | str, ...]]:
+        """What the runcard reads, by its key: files and URLs, directories and patterns not yet expanded."""
+        files: dict[str, Path | str | FileSection] = {}
         if isinstance(self.problem, PythonSection):
             files["problem.file"] = self.problem.file
         elif isinstance(self.problem, DisSection):
@@ -169,7 +172,15 @@ class Runcard(Section):
             files |= {f"problem.detector.{i}.events": stage.events for i, stage in stages if isinstance(stage, BackgroundSection)}
         if not isinstance(self.events, SimulatedEvents):
             files |= {f"events.{channel}": section for channel, section in self.events.items()}
-        return {key: file.path if isinstance(file, FileSection) else file for key, file in files.items()}
+        return {key: file.sources if isinstance(file, FileSection) else (file,) for key, file in files.items()}
+
+    def input_files(self) -> dict[str, Path | str]:
+        """Files that the runcard reads, by their key; with a number behind it where a key stands for several."""
+        files: dict[str, Path | str] = {}
+        for key, sources in self.input_sources().items():
+            found = [Path(file) if not is_remote(file) else file for file in find_files(sources)]
+            files |= {key: found[0]} if len(found) == 1 else {f"{key}.{i}": file for i, file in enumerate(found)}
+        return files
 
     def without_effect(self) -> list[str]:
         """Settings that were given but change nothing, in words."""
@@ -190,15 +201,13 @@ class Runcard(Section):
     def _check_files(self) -> Runcard:
         if isinstance(self.events, SimulatedEvents):
             return self
-        seen: dict[Path, str] = {}
-        for channel, section in self.events.items():
-            path = section.path if isinstance(section, FileSection) else section
-            if path in seen:
-                raise ValueError(
-                    f"'events.{seen[path]}' and 'events.{channel}' are the same file, '{path}': channels are independent measurements and "
-                    "need events of their own"
-                )
-            seen[path] = channel
+        seen: dict[tuple[Path | str, str | None, tuple[str, ...]], str] = {}
+        for channel, section in ((channel, as_section(file)) for channel, file in self.events.items()):
+            for source in section.sources:
+                key = (source, section.tree, section.cuts)
+                if key in seen and seen[key] != channel:
+                    raise ValueError(same_file_message(seen[key], channel, source))
+                seen[key] = channel
         return self
 
     @model_validator(mode="after")

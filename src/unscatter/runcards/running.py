@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unscatter.errors import RunError
+from unscatter.events.locations import identity, is_remote
 from unscatter.exchange import Exchange
 from unscatter.runcards.loading import load_runcard
 from unscatter.runcards.runcard import Runcard
@@ -79,12 +80,17 @@ def resume_run(
 
 
 def _digests(card: Runcard) -> dict[str, str]:
-    """SHA-256 of every file that the runcard reads, by its key."""
-    digests = {}
-    for key, file in card.input_files().items():
-        with file.open("rb") as content:
-            digests[key] = hashlib.file_digest(content, "sha256").hexdigest()
-    return digests
+    """What tells whether the files that the runcard reads are still the same, by their key."""
+    return {key: _digest(file) for key, file in card.input_files().items()}
+
+
+def _digest(file: Path | str) -> str:
+    """SHA-256 of a file; of one behind a URL what its server says of it, since all of it would have to travel again."""
+    if is_remote(file):
+        size, version = identity(file)
+        return f"{size} bytes, {version}"
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _check_settings(run: RunDirectory, card: Runcard) -> None:
@@ -93,8 +99,8 @@ def _check_settings(run: RunDirectory, card: Runcard) -> None:
     if original is None:
         return
     before, now = (_flat(parse(text, str(run.resolved_runcard))[0]) for text in (original, run.read_runcard(resolved=True)))
-    movable = {"run.path", *(f"{key}{ending}" for key in card.input_files() for ending in ("", ".path"))}
-    changed = [key for key in dict.fromkeys((*before, *now)) if before.get(key) != now.get(key) and key not in movable]
+    places = tuple(card.input_sources())
+    changed = [key for key in dict.fromkeys((*before, *now)) if before.get(key) != now.get(key) and not _may_move(key, places)]
     # Another number of ranks, or another way to share the generator, can go on from any checkpoint.
     changed = [key for key in changed if not key.startswith("exchange")]
     if changed:
@@ -104,6 +110,11 @@ def _check_settings(run: RunDirectory, card: Runcard) -> None:
             "Write the old values back, or start a new run with the new ones: "
             f"unscatter solve {run.resolved_runcard} --run {run.path}-2"
         )
+
+
+def _may_move(key: str, places: Sequence[str]) -> bool:
+    """Whether a setting only says where something lies: its content is compared instead."""
+    return key == "run.path" or any(key in (place, f"{place}.path") or key.startswith(f"{place}.path.") for place in places)
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
@@ -127,6 +138,12 @@ def _check_unchanged(run: RunDirectory, card: Runcard, digests: Mapping[str, Any
     """Refuse to go on with other events or another theory than those of the start."""
     entries = run.read_provenance()
     before = entries[0].get("files", {}) if entries else {}
+    files, now = ([key for key in digests_of if key.startswith("events.")] for digests_of in (before, digests))
+    if files and sorted(files) != sorted(now):
+        raise RunError(
+            f"the run '{run.path}' was started with the files of events {files}, and now there are {now}: the two halves would not fit.\n"
+            "Bring the old files back, or start a new run with the new ones."
+        )
     for key, digest in digests.items():
         if before.get(key, digest) != digest:
             raise RunError(

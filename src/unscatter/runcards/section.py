@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
+from unscatter.events.locations import is_remote
 from unscatter.problems import example_file
 
 
@@ -29,6 +32,16 @@ def _absolute(path: Path, info: Any) -> Path:
 
 #: A file that is read: relative paths start at the directory of the runcard, ``example:NAME`` is a file that comes with the package.
 InputPath = Annotated[Path, AfterValidator(_absolute)]
+
+
+def _location(value: Any, info: Any) -> Path | str:
+    if not isinstance(value, str | os.PathLike):
+        raise PydanticCustomError("path_type", "a path was expected")
+    return value if isinstance(value, str) and is_remote(value) else _absolute(Path(value), info)
+
+
+#: As :data:`InputPath`, or a URL; both may be patterns.
+InputLocation = Annotated[Path | str, PlainValidator(_location), WithJsonSchema({"type": "string", "format": "path"})]
 
 
 def check_order(key: str, low: float | None, high: float | None) -> None:

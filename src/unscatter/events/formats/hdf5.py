@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unscatter.errors import EventsFileError
 from unscatter.events.formats.extras import library
 from unscatter.events.formats.file_reader import FileReader, Piece
 from unscatter.events.formats.npy import real
@@ -34,6 +35,11 @@ class Hdf5Reader(FileReader):
         tables = _tables(h5py, self._file)
         chosen = choose(list(tables), tree if tree is None else tree.strip("/") or _ROOT, location, "table")
         self._columns = tables[chosen]
+        lengths = {name: len(column) for name, column in self._columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise EventsFileError(
+                f"'{location}' has columns of different lengths: {lengths}. Rows must be events: save one value per event."
+            )
         self.part = "" if chosen == _ROOT else f"the table '{chosen}' of "
 
     def columns(self) -> dict[str, np.dtype]:
@@ -42,7 +48,7 @@ class Hdf5Reader(FileReader):
 
     def num_rows(self) -> int:
         """Number of rows."""
-        return min(len(column) for column in self._columns.values())
+        return len(next(iter(self._columns.values())))
 
     def _read(self, columns: tuple[str, ...], first_row: int, rows_per_chunk: int) -> Iterator[Piece]:
         for start in range(first_row, self.num_rows(), rows_per_chunk):

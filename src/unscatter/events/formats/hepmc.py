@@ -6,6 +6,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from unscatter.errors import EventsFileError
 from unscatter.events.formats.extras import library
 from unscatter.events.formats.file_reader import FileReader, Piece
 from unscatter.events.formats.scattered import COLUMNS, scattered_lepton
-from unscatter.events.locations import open_binary
+from unscatter.events.locations import open_binary, suffix
 
 _HEADERS = {b"HepMC::Asciiv3": "hepmc3", b"HepMC::IO_GenEvent": "hepmc2"}
 
@@ -73,10 +74,15 @@ class HepmcReader(FileReader):
         """Nothing is kept open between two readings."""
 
 
-def _open(location: str) -> Any:
+@contextmanager
+def _open(location: str) -> Iterator[Any]:
     # Without the buffer in between pyhepmc takes a file of fsspec for a text file.
-    file = io.BufferedReader(open_binary(location))
-    return gzip.GzipFile(fileobj=file) if location.lower().endswith(".gz") else file
+    with open_binary(location) as source, io.BufferedReader(source) as file:
+        if suffix(location).endswith(".gz"):
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield unpacked
+        else:
+            yield file
 
 
 def _as_columns(rows: list[tuple[float, ...]], columns: tuple[str, ...]) -> Piece:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +20,9 @@ _NPY_MAGIC = b"\x93NUMPY"
 
 class NpyReader(FileReader):
     """``[num_events]``, ``[num_events, columns]`` or a structured array; columns without names are ``"0"``, ``"1"``, ..."""
+
+    # NumPy parses the header as Python.
+    damage = (SyntaxError, tokenize.TokenError, TypeError, MemoryError)
 
     def __init__(self, location: str) -> None:
         self.location = location
@@ -44,7 +49,7 @@ class NpyReader(FileReader):
 class NpzReader(NpyReader):
     """One array per column, or a single array as in an npy file."""
 
-    damage = (zipfile.BadZipFile, zipfile.LargeZipFile)
+    damage = (*NpyReader.damage, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, KeyError)
 
     def __init__(self, location: str) -> None:
         self.location = location

@@ -19,7 +19,7 @@ def scattered_lepton(event: Any) -> tuple[float, ...]:
     r"""Columns of one event of HepMC: energies and momenta in GeV, angles in radian, Q2 in GeV2.
 
     The scattered lepton is the stable particle of the beam lepton's kind (electron or muon, with its charge) at the end of its line: from
-    vertex to vertex the one with the largest energy.  With the beam momenta :math:`k, P` and :math:`q = k - k'`
+    vertex to vertex the one with the largest energy; where the line has a gap, the stable one with the largest energy.  With the beam momenta :math:`k, P` and :math:`q = k - k'`
 
     .. math:: Q^2 = 4 |\mathbf k| |\mathbf k'| \sin^2\tfrac\alpha2, \qquad y = \frac{P q}{P k}, \qquad x = \frac{Q^2}{2 P q}
 
@@ -43,15 +43,16 @@ def scattered_lepton(event: Any) -> tuple[float, ...]:
 
 
 def _end_of_line(lepton: Any, pid: np.ndarray, status: np.ndarray, momenta: np.ndarray) -> int | None:
-    """Place of the stable particle that a beam lepton becomes; the most energetic of its kind where the record has a gap."""
+    """Place of the stable particle that a beam lepton becomes; None where it becomes another one, as in charged currents."""
     kind = lepton.pid
-    while lepton.status != _FINAL:
-        same = [child for child in lepton.children if child.pid == kind]
+    while children := lepton.children:
+        same = [child for child in children if child.pid == kind]
         if not same:
-            break
+            return None
         lepton = max(same, key=lambda child: child.momentum.e)
-    else:
+    if lepton.status == _FINAL:
         return lepton.id - 1
+    # The record has a gap.
     stable = np.flatnonzero((pid == kind) & (status == _FINAL))
     return int(stable[momenta[stable, 0].argmax()]) if len(stable) else None
 
