@@ -13,9 +13,7 @@ import pytest
 
 from unscatter.errors import EventsError, EventsFileError, SettingsError, StoreError
 from unscatter.events.recipe import Recipe
-from unscatter.events.store import EventStore, Progress, ingest, verify, write_store
-from unscatter.events.store import plan as plan_module
-from unscatter.events.store import work as work_module
+from unscatter.events.store import EventStore, Progress, ingest, plan, verify, work, write_store
 
 # Stores of many small shards.
 small_ingest = partial(ingest, rows_per_block=64, blocks_per_shard=4)
@@ -29,9 +27,9 @@ Dtype: TypeAlias = Literal["float32", "float64"]
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many pieces and chunks as large files have."""
-    monkeypatch.setattr(plan_module, "PIECE_ROWS", 300)
-    monkeypatch.setattr(work_module, "CHUNK_ROWS", 100)
-    monkeypatch.setattr(work_module, "COMMIT_ROWS", 200)
+    monkeypatch.setattr(plan, "PIECE_ROWS", 300)
+    monkeypatch.setattr(work, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(work, "COMMIT_ROWS", 200)
 
 
 def make_table(num_rows: int, seed: int) -> Table:

@@ -30,6 +30,10 @@ class Sink(Protocol):
         """Bring everything since the last commit to the disk; rows per bucket, where they are scattered."""
         ...
 
+    def close(self) -> None:
+        """Let go of open files; what is not committed may be lost."""
+        ...
+
 
 class ShardSink:
     """Writes every row into its place in its shard; several processes may do so at a time.
@@ -58,9 +62,13 @@ class ShardSink:
         for shard, descriptor in self._files.items():
             with refusals(open_shard(self.partial, shard)):
                 os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
-                os.close(descriptor)
-        self._files.clear()
+        self.close()
         return ()
+
+    def close(self) -> None:
+        """See :class:`Sink`."""
+        while self._files:
+            os.close(self._files.popitem()[1])
 
     def _file(self, shard: int) -> int:
         if shard not in self._files:
@@ -97,6 +105,10 @@ class ScatterSink:
             file.flush()
             os.fsync(file.fileno())
         return tuple(counts.tolist())
+
+    def close(self) -> None:
+        """See :class:`Sink`."""
+        self._tables = []
 
 
 def scattered_file(partial: Path, at: int) -> Path:
