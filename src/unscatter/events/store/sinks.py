@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -148,4 +149,5 @@ def refusals(path: Path) -> Iterator[None]:
     except UnscatterError:
         raise
     except OSError as error:
-        raise StoreError(f"{write_failure(path, error)}\nThe same command goes on where it stopped.") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StoreError(write_failure(path, error) + ("\nThe same command goes on where it stopped." if full else "")) from error

@@ -58,13 +58,19 @@ class Moments:
         shift = delta * delta * (self.count * other.count / count)
         return Moments(
             count,
-            min(self.min, other.min),
-            max(self.max, other.max),
+            # Unlike Python's own min and max, these keep what is not a number.
+            float(np.minimum(self.min, other.min)),
+            float(np.maximum(self.max, other.max)),
             self.mean + delta * (other.count / count),
             self.squares + other.squares + shift,
             self.between + other.between + shift,
             self.blocks + other.blocks,
         )
+
+    @property
+    def finite(self) -> bool:
+        """Whether no value is NaN or infinite."""
+        return math.isfinite(self.min) and math.isfinite(self.max)
 
     @property
     def std(self) -> float:
