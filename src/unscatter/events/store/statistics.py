@@ -39,10 +39,12 @@ class Moments:
             1.0
         """
         numbers = values.astype(np.float64)
-        mean = float(numbers.sum() / len(numbers))
-        numbers -= mean
-        np.square(numbers, out=numbers)
-        return cls(len(numbers), float(values.min()), float(values.max()), mean, float(numbers.sum()), 0.0, 1)
+        # What is not finite is told by the range.
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = float(numbers.sum() / len(numbers))
+            numbers -= mean
+            np.square(numbers, out=numbers)
+            return cls(len(numbers), float(values.min()), float(values.max()), mean, float(numbers.sum()), 0.0, 1)
 
     def merge(self, other: Moments) -> Moments:
         r"""Moments of both sets of values.
