@@ -133,7 +133,7 @@ class Recipe:
         values = kept.cast(made, np.dtype(self.dtype))
         faults, finite = kept.faults(values, [name for name, _ in made], self.weight, drop=self.not_finite == "drop")
         if finite is not None:
-            values = values.T[:, finite].T
+            values = np.compress(finite, values.T, axis=1).T
         weights = None if self.weight is None else values[:, -1]
         events = values if weights is None else values[:, :-1]
         return Prepared(events, weights, len(kept) - len(values), num_rows - len(kept)), faults
