@@ -7,16 +7,18 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import torch
 import uproot
 
 from unscatter.errors import EventsFileError, RunError, SettingsError
+from unscatter.events import read_events
 from unscatter.runcards import json_schema, load_runcard, resume_run, start_run
 
 TINY = """
-problem: {name: proxy2d, nodes: 33}
+problem: {name: proxy2d, nodes: 17}
 events: {events: EVENTS}
 method: {num_events: 64, discriminator: {hidden: [8]}}
-solve: {steps: 4, check_every: 2, checkpoint_every: 2, max_rounds: 1, comparison_events: 64}
+solve: {steps: 6, max_rounds: 1, diagnose: false}
 """
 
 
@@ -37,7 +39,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 FULL = (
-    "{path: run*.root, tree: events, columns: {x: a, y: b / scale}, weight: where(n > 100, 2, 1), cuts: [n >= 10, 0.1 < y < 0.8], "
+    "{path: run*.root, tree: events, columns: {x: a, y: b / scale}, weight: 'where(n > 100, 2, 1)', cuts: [n >= 10, 0.1 < y < 0.8], "
     "constants: {scale: 100}, not_finite: drop}"
 )
 
@@ -46,12 +48,13 @@ def test_pattern_tree_formulas_cuts_and_constants_are_read_as_the_runcard_says(r
     path = card(runs, FULL)
     loaded = load_runcard(path)
     events = loaded.build().events["events"]
-    parts = [uproot.open(runs / f"run{number}.root")["events"].arrays(library="np") for number in (2, 10)]
-    rows = [(a, b / 100, 1 + (n > 100)) for part in parts for a, b, n in zip(*part.values(), strict=True) if n >= 10 and 10 < b < 80]
+    files = [runs / f"run{number}.root" for number in (2, 10)]
+    raw = [read_events(file, ["a", "b", "n"], tree="events", dtype=torch.float64).values for file in files]
+    rows = [(a, b / 100, 1 + (n > 100)) for a, b, n in torch.cat(raw).tolist() if n >= 10 and 10 < b < 80]
     np.testing.assert_array_equal(events.values.numpy(), np.array([row[:2] for row in rows], np.float32))
     assert events.weights is not None
     assert events.weights.tolist() == [row[2] for row in rows]
-    assert loaded.input_files() == {f"events.events.{i}": runs / f"run{number}.root" for i, number in enumerate((2, 10))}
+    assert loaded.input_files() == {f"events.events.{i}": file for i, file in enumerate(files)}
     again = load_runcard(loaded.resolved).build().events["events"]
     assert again.values.equal(events.values)
 
