@@ -35,6 +35,10 @@ class EventsError(UnscatterError, ValueError):
     """Events are unusable: not finite, negatively weighted, outside the grid, or none at all."""
 
 
+class NoEventsLeftError(EventsError):
+    """Cuts leave no event."""
+
+
 class ColumnError(EventsError, KeyError):
     """A column that was asked for is not in the file."""
 
@@ -45,6 +49,10 @@ class ColumnError(EventsError, KeyError):
 
 class EventsFileError(EventsError, OSError):
     """A file of events is missing, empty or cannot be read."""
+
+
+class StoreError(EventsFileError):
+    """An event store is missing, incomplete, damaged or of another format version, or cannot be written."""
 
 
 class TheoryError(UnscatterError, ValueError):

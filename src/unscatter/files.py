@@ -59,7 +59,7 @@ def atomic_write(path: str | Path, *, raises: type[UnscatterError] = RunError) -
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _synchronise_directory(path.parent)
+        synchronise_directory(path.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -69,7 +69,7 @@ def atomic_write(path: str | Path, *, raises: type[UnscatterError] = RunError) -
         raise
 
 
-def _synchronise_directory(directory: Path) -> None:
+def synchronise_directory(directory: Path) -> None:
     """Make a rename survive a power cut: the directory's own entry has to reach the disk too."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:

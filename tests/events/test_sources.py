@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from unscatter.arrays import Events, RandomStream
 from unscatter.errors import ColumnError, EventsError, SettingsError, ShapeError
 from unscatter.events import EventSource, InMemoryEvents, StackedEvents, memory, split
-from unscatter.events.hashing import poisson_weights, row_uniforms, splitmix64
+from unscatter.events.hashing import poisson_weights, poisson_weights_by_search, row_uniforms, splitmix64
 from unscatter.events.order import stretches
 
 STREAM = RandomStream(11)
@@ -174,6 +174,12 @@ def test_bootstrap_weights_are_poisson_distributed_with_mean_one() -> None:
     for k in range(6):
         expected = num_rows * math.exp(-1) / math.factorial(k)
         assert abs(weights[k] - expected) < 4.5 * math.sqrt(expected)
+
+
+def test_bootstrap_weights_by_table_are_those_of_the_search() -> None:
+    # A million rows meet cells of the table with an edge of the distribution inside 250 times or so.
+    rows = np.arange(1_000_000)
+    assert np.array_equal(poisson_weights(8, rows), poisson_weights_by_search(8, rows))
 
 
 def test_splitmix64_gives_the_published_sequence() -> None:

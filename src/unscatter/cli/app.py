@@ -43,6 +43,20 @@ class FileFormat(StrEnum):
     npy = "npy"
 
 
+class NotFinite(StrEnum):
+    """What becomes of rows with values that are not finite."""
+
+    fail = "fail"
+    drop = "drop"
+
+
+class Dtype(StrEnum):
+    """Precision of events."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
 app = typer.Typer(
     name="unscatter",
     cls=_Group,
@@ -122,6 +136,58 @@ def simulate(
     from unscatter.cli import commands
 
     commands.simulate(problem, output, events, seed, parameters, overrides or [], None if file_format is None else file_format.value)
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCES...", help="Files, patterns in quotes, directories or URLs.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="STORE", help="The new directory.", show_default=False)],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--columns", "-c", metavar="NAME[=FORMULA]", help="Columns to keep or to make, as 'x,Q=sqrt(Q2)'; all if left out."),
+    ] = None,
+    weight: Annotated[str | None, typer.Option(metavar="FORMULA", help="Column of the weights, or a formula for them.")] = None,
+    cuts: Annotated[
+        list[str] | None, typer.Option("--cut", metavar="CONDITION", help="Keep events where it is true, as 'Q2 > 1.7'; may be repeated.")
+    ] = None,
+    constants: Annotated[
+        list[str] | None, typer.Option("--constant", metavar="NAME=NUMBER", help="A number that formulas may name; may be repeated.")
+    ] = None,
+    units: Annotated[
+        list[str] | None, typer.Option("--unit", metavar="NAME=UNIT", help="Unit of a column, kept beside it; may be repeated.")
+    ] = None,
+    tree: Annotated[str | None, typer.Option(metavar="NAME", help="Tree of ROOT files, group of HDF5 files.")] = None,
+    not_finite: Annotated[NotFinite, typer.Option(help="What to do with rows that hold NaN or infinity.")] = NotFinite.fail,
+    dtype: Annotated[Dtype, typer.Option(help="Precision of the events.")] = Dtype.float32,
+    shuffle: Annotated[int | None, typer.Option(metavar="SEED", min=0, help="Store the events in random order.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", metavar="N", min=1, help="Processes; one per core, fewer for small files.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Convert files of events to an event store, for data larger than memory.
+
+    Nothing is ever written over. An ingest that was stopped goes on when the same command is given again.
+    """
+    from unscatter.cli import store_commands
+
+    recipe = store_commands.recipe_of(columns or [], weight, cuts or [], constants or [], units or [], not_finite.value, dtype.value)
+    store_commands.ingest(sources, output, recipe, tree=tree, workers=workers, shuffle=shuffle, quiet=quiet)
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="An event store, or files of events.", show_default=False)],
+    verify: Annotated[bool, typer.Option("--verify", help="Read every byte of a store and compare it with its checksum.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known, as JSON.")] = False,
+    tree: Annotated[str | None, typer.Option(metavar="NAME", help="Tree of a ROOT file, group of an HDF5 file.")] = None,
+) -> None:
+    """Show what an event store or a file of events holds."""
+    from unscatter.cli import store_commands
+
+    raise typer.Exit(store_commands.inspect(path, tree=tree, verify=verify, as_json=as_json))
 
 
 @app.command()

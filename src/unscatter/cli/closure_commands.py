@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unscatter.cli.codes import ExitCode
-from unscatter.cli.commands import as_command
+from unscatter.cli.notes import as_command
 from unscatter.cli.progress import progress_display
 from unscatter.report.closure import PARAMETERS, ClosureTables
 from unscatter.report.rounding import plain_number, with_error

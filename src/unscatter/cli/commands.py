@@ -6,19 +6,15 @@ import json
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from rich.console import Console
-from rich.markup import escape
 
-from unscatter.arrays.memory import is_out_of_memory
 from unscatter.cli.codes import ExitCode, code_of_fit
 from unscatter.cli.local_jobs import run_ranks
+from unscatter.cli.notes import as_command
 from unscatter.cli.rank_display import rank_display
 from unscatter.cli.tables import comparison_view, parameter_table, problem_table, verdict_lines
 from unscatter.errors import EventsFileError, SettingsError
@@ -33,43 +29,6 @@ from unscatter.runcards.events import SimulatedEvents, Simulation, complete_para
 from unscatter.runcards.events import simulate as simulate_events
 from unscatter.runs import RunDirectory, check_free, open_unfinished
 from unscatter.solve import Fit
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def as_command(command: Callable[P, R]) -> Callable[P, R]:
-    """Show warnings as notes, and a lack of memory as one message."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _notes(quiet=bool(kwargs.get("quiet"))):
-            try:
-                return command(*args, **kwargs)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                cause = (str(error).splitlines() or ["no memory left"])[0]
-                raise SettingsError(f"out of memory: {cause}\nLower numbers of events, nodes, replicas or hidden columns.") from error
-
-    return run
-
-
-@contextmanager
-def _notes(*, quiet: bool) -> Iterator[None]:
-    """Show every warning once, without the line of the code that it came from."""
-    shown: set[str] = set()
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        if not quiet and str(message) not in shown:
-            shown.add(str(message))
-            _errors().print(f"[yellow]Note:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = show
-        yield
 
 
 @as_command

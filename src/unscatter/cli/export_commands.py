@@ -32,7 +32,7 @@ def lhapdf(
     Member 0 is the mean, members 1, 2, ... are the replicas, at 100 nodes in x and 37 in Q from the starting scale up.  Nothing is
     written over.
     """
-    from unscatter.cli.commands import as_command
+    from unscatter.cli.notes import as_command
 
     as_command(_export_lhapdf)(run, name, output, authors, reference)
 

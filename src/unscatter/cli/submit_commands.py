@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from unscatter.cli.commands import as_command
+from unscatter.cli.notes import as_command
 from unscatter.errors import SettingsError
 from unscatter.launch.slurm import SlurmSettings, job_script, submit_job
 from unscatter.runcards import load_runcard

@@ -242,6 +242,10 @@ class InMemoryEvents(_TableSource):
         weights = _bootstrap_weights(self._events, replicas, seed, every) if bootstrap else None
         self._table = EventTable(parts, data_sets, tuple(channels), replicas, weights)
 
+    def as_measured(self) -> InMemoryEvents:
+        """The same events for a single replica, without bootstrap."""
+        return InMemoryEvents(self._events, exposure=self._exposure, every=self._every)
+
     def split(self, fractions: Sequence[float], seed: int) -> tuple[InMemoryEvents, ...]:
         """Split every channel, for instance into training, held-out and test; see :func:`~unscatter.events.split`."""
         check_fractions(fractions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -86,4 +87,32 @@ class MovableSource(Protocol):
 
     def move_to(self, device: torch.device | str) -> None:
         """Keep the events on another device from now on."""
+        ...
+
+
+@runtime_checkable
+class SplittableSource(Protocol):
+    """A source that can be split at random, so that some events are kept for the test at the end."""
+
+    def split(self, fractions: Sequence[float], seed: int) -> tuple[EventSource, ...]:
+        """One part per fraction, see :func:`unscatter.events.split`."""
+        ...
+
+
+@runtime_checkable
+class SharedSource(Protocol):
+    """A source whose replicas share one data set, so that a single fit to it can go before an ensemble."""
+
+    def as_measured(self) -> EventSource:
+        """The same events for a single replica, without bootstrap."""
+        ...
+
+
+@runtime_checkable
+class WaitingSource(Protocol):
+    """A source that reads while the fit runs, and says how long batches had to wait for data."""
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds so far."""
         ...

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unscatter.arrays import Events
-from unscatter.errors import EventsError
+from unscatter.errors import EventsError, NoEventsLeftError
 
 #: What to do where cutting would leave nothing.
 NONE_INSIDE_ADVICE = "Cutting them would leave none: compare units and names of the columns with those of the grid, or widen the grid."
@@ -126,7 +126,7 @@ def keep_inside(events: Events, low: Sequence[float], high: Sequence[float], nam
     The theory must be cut in the same way: a grid that ends at the cut does that.
 
     Raises:
-        EventsError: none is left.
+        NoEventsLeftError: none is left.
 
     Example:
         >>> events = Events(torch.tensor([[0.1], [0.5], [2.0]]), ("x",))
@@ -135,6 +135,15 @@ def keep_inside(events: Events, low: Sequence[float], high: Sequence[float], nam
     """
     inside = inside_range(events, low, high, names)
     if not bool(inside.any()):
-        check_inside(events, low, high, names)
+        _say_that_none_is_left(events, low, high, names)
     weights = None if events.weights is None else events.weights[inside]
     return Events(events.values[inside], events.columns, weights)
+
+
+def _say_that_none_is_left(events: Events, low: Sequence[float], high: Sequence[float], names: Sequence[str]) -> None:
+    if events.num_events == 0:
+        raise NoEventsLeftError(f"there are no events to be cut in {list(names)}.")
+    try:
+        check_inside(events, low, high, names)
+    except EventsError as error:
+        raise NoEventsLeftError(*error.args) from None

@@ -15,15 +15,13 @@ from typing import Any
 
 from torch import Tensor
 
-from unscatter.arrays import Events
 from unscatter.errors import RunError
-from unscatter.events import EventSource
 from unscatter.exchange import Exchange, NoExchange
 from unscatter.methods import Method
 from unscatter.pipeline import Problem
 from unscatter.runs.directory import RunDirectory
 from unscatter.runs.provenance import collect_provenance
-from unscatter.solve import Fit, Observer, Observers, SolveSettings, solve
+from unscatter.solve import EventsGiven, Fit, Observer, Observers, SolveSettings, solve
 
 #: Seconds that other ranks wait for the directory that the first one makes.
 _DIRECTORY_S = 60.0
@@ -31,7 +29,7 @@ _DIRECTORY_S = 60.0
 
 def execute(
     problem: Problem,
-    events: Mapping[str, Events] | EventSource,
+    events: EventsGiven,
     *,
     path: str | Path,
     method: Method[Any] | None = None,
@@ -100,7 +98,7 @@ def execute(
 def resume(
     path: str | Path,
     problem: Problem,
-    events: Mapping[str, Events] | EventSource,
+    events: EventsGiven,
     *,
     method: Method[Any] | None = None,
     settings: SolveSettings | None = None,

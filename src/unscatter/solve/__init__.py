@@ -1,8 +1,9 @@
 """The loop, its settings, and what it returns."""
 
 from unscatter.solve.fit import Fit
-from unscatter.solve.loop import as_source, solve
+from unscatter.solve.loop import solve
 from unscatter.solve.observers import Observer, Observers
 from unscatter.solve.settings import SolveSettings
+from unscatter.solve.sources import EventsGiven, as_source
 
-__all__ = ["Fit", "Observer", "Observers", "SolveSettings", "as_source", "solve"]
+__all__ = ["EventsGiven", "Fit", "Observer", "Observers", "SolveSettings", "as_source", "solve"]

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unscatter.arrays import Events, RandomStream
-from unscatter.diagnostics import MIN_EVENTS
-from unscatter.errors import DivergenceError, EventsError, SettingsError, UnscatterError
-from unscatter.events import EventSource, InMemoryEvents, ShardedSource, StackedEvents, check_inside
+from unscatter.arrays import RandomStream
+from unscatter.errors import DivergenceError, SettingsError, UnscatterError
+from unscatter.events import EventSource
 from unscatter.exchange import Exchange, NoExchange
 from unscatter.methods import Gan, Method
 from unscatter.pipeline import Problem
@@ -26,11 +25,13 @@ from unscatter.solve.observers import Observer, Observers
 from unscatter.solve.outcome import Diagnosis, Verdict, conclude, judge
 from unscatter.solve.pilot import needs_pilot, piloted
 from unscatter.solve.settings import SolveSettings
+from unscatter.solve.sources import EventsGiven, as_source, shard_of, split_off
+from unscatter.solve.waiting import WaitingTime
 
 
 def solve(
     problem: Problem,
-    events: Mapping[str, Events] | EventSource,
+    events: EventsGiven,
     *,
     method: Method[Any] | None = None,
     settings: SolveSettings | None = None,
@@ -44,7 +45,7 @@ def solve(
     Args:
         problem: parameter space, forward model, observables.  Results are compared with its truth where it has one; for measured events,
             which have none, give ``dataclasses.replace(problem, truth=None)``.
-        events: measured events per channel, or a source of one's own.
+        events: measured events per channel, in memory or as :class:`~unscatter.events.StoredEvents`, or a source of one's own.
         method: :class:`~unscatter.methods.Gan` with its defaults when None.
         settings: how long, how many replicas, when to stop.
         observer: told what happens; may ask to stop.
@@ -110,14 +111,12 @@ class _Job:
     @cached_property
     def shard(self) -> EventSource:
         """The training events of this rank; all of them where it is the only one."""
-        if self.exchange.num_ranks == 1:
-            return self.training
-        if not isinstance(self.training, ShardedSource):
-            raise SettingsError(
-                f"this source of events cannot be cut into shards for {self.exchange.num_ranks} ranks: give it a method "
-                "shard(rank, num_ranks), or pass the events themselves."
-            )
-        return self.training.shard(self.exchange.rank, self.exchange.num_ranks)
+        return shard_of(self.training, self.exchange)
+
+    @cached_property
+    def waiting(self) -> WaitingTime:
+        """How long the steps of this rank have waited for their events."""
+        return WaitingTime(self.shard)
 
     @property
     def last_step(self) -> int:
@@ -181,7 +180,8 @@ def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
 def _step_or_save(job: _Job, state: Any, clock: _Clock) -> tuple[Any, Mapping[str, Tensor]]:
     """A step; if it raises, the state before it is kept as a checkpoint."""
     try:
-        return job.method.step(state, job.shard)
+        with job.waiting.step():
+            return job.method.step(state, job.shard)
     except UnscatterError:
         if state.step > 0:
             job.observer.checkpoint(state.step, job.method.tensors(state), {"seconds": clock.seconds})
@@ -208,67 +208,16 @@ def _judged(job: _Job, state: Any) -> Verdict:
 
 def _concluded(job: _Job, state: Any, verdict: Verdict, clock: _Clock) -> Fit:
     fit = conclude(job.problem, job.method, state, job.training, verdict, clock.seconds)
-    return replace(fit, summary=fit.summary | {"num_ranks": job.exchange.num_ranks, "exchange": job.exchange.statistics()})
+    return replace(
+        fit, summary=fit.summary | job.waiting.overall() | {"num_ranks": job.exchange.num_ranks, "exchange": job.exchange.statistics()}
+    )
 
 
 def _prepare(
-    problem: Problem,
-    events: Mapping[str, Events] | EventSource,
-    method: Method[Any],
-    settings: SolveSettings,
-    observer: Observers,
-    exchange: Exchange,
+    problem: Problem, events: EventsGiven, method: Method[Any], settings: SolveSettings, observer: Observers, exchange: Exchange
 ) -> _Job:
-    source = as_source(problem, events, settings)
-    if settings.held_out == 0:
-        return _Job(problem, method, source, None, settings, observer, exchange)
-    if not isinstance(source, InMemoryEvents | StackedEvents):
-        raise SettingsError("this source of events cannot be split: set held_out to 0, or pass the events themselves.")
-    try:
-        training, held_out = source.split((1 - settings.held_out, settings.held_out), settings.seed)
-    except EventsError as error:
-        raise EventsError(f"held_out = {settings.held_out:g}: {error.args[0]} To split none off: held_out=0.") from error
-    if settings.diagnose:
-        _check_enough(held_out, settings)
+    training, held_out = split_off(as_source(problem, events, settings), settings)
     return _Job(problem, method, training, held_out, settings, observer, exchange)
-
-
-def _check_enough(held_out: EventSource, settings: SolveSettings) -> None:
-    for channel in held_out.channels:
-        found = held_out.of_channel(channel).num_events
-        if found < MIN_EVENTS:
-            share = min(0.5, 1.5 * settings.held_out * MIN_EVENTS / found)
-            raise SettingsError(
-                f"held_out = {settings.held_out:g} keeps {found} events of channel '{channel}' for the test at the end, "
-                f"which needs at least {MIN_EVENTS}.\nHold out more, for instance held_out={share:.2g}, or none: held_out=0."
-            )
-
-
-def as_source(problem: Problem, events: Mapping[str, Events] | EventSource, settings: SolveSettings) -> EventSource:
-    """Events per channel as a source, in the order of the problem's channels and bootstrapped for more than one replica.
-
-    Raises:
-        SettingsError: channels or columns are missing, or the source has another number of replicas than the settings.
-        EventsError: events outside the grid of a problem whose detector is ideal.
-    """
-    if not isinstance(events, Mapping):
-        if settings.replicas not in (1, events.num_replicas):
-            raise SettingsError(f"'replicas' is {settings.replicas}, but the source of events has {events.num_replicas}.")
-        return events
-    if set(events) != set(problem.channels):
-        raise SettingsError(f"problem '{problem.name}' needs events for the channels {list(problem.channels)}, got {sorted(events)}.")
-    chosen = {channel: problem.prepare(channel, events[channel]).to(dtype=torch.float32) for channel in problem.channels}
-    if not problem.pipeline.detector.stages:
-        for sample in chosen.values():
-            _check_on_grid(problem, sample)
-    return InMemoryEvents(chosen, replicas=settings.replicas, bootstrap=settings.bootstrap and settings.replicas > 1, seed=settings.seed)
-
-
-def _check_on_grid(problem: Problem, sample: Events) -> None:
-    """Only observables: a theory may know more coordinates than are measured."""
-    axes = zip(problem.grid.names, problem.grid.low, problem.grid.high, strict=True)
-    names, low, high = zip(*(axis for axis in axes if axis[0] in problem.observables), strict=True)
-    check_inside(sample, low, high, names)
 
 
 def _device(settings: SolveSettings) -> torch.device:
@@ -290,6 +239,7 @@ def _record(job: _Job, state: Any, metrics: Mapping[str, Tensor], seconds: float
         "seconds": seconds,
         **{name: float(value.double().mean()) for name, value in metrics.items()},
         "skipped": int(method.skipped(state).sum()),
+        **job.waiting.since_last(),
         **({"exchange": counted} if counted else {}),
         "parameters": dict(zip(estimate.names, latest, strict=True)),
         "averaged": dict(zip(estimate.names, averaged, strict=True)),

@@ -10,10 +10,10 @@ import torch
 
 from unscatter.arrays import Events
 from unscatter.arrays.memory import check_memory
-from unscatter.events import EventSource
 from unscatter.methods import Gan, GanSettings, Method
 from unscatter.pipeline import Problem
 from unscatter.pipeline.memory import density_need
+from unscatter.solve.sources import EventsGiven
 
 _FLOAT = 4
 #: Weights and the two moments of Adam before and after a step, and the gradient; some steps were seen to take twice as much.
@@ -24,9 +24,7 @@ _ARRAYS_PER_ACTIVATION = 2
 _ARRAYS_PER_PENALTY = 4
 
 
-def check_fit(
-    problem: Problem, events: Mapping[str, Events] | EventSource, method: Method[Any], num_replicas: int, device: torch.device
-) -> None:
+def check_fit(problem: Problem, events: EventsGiven, method: Method[Any], num_replicas: int, device: torch.device) -> None:
     """Refuse a fit that cannot fit into memory, before it has left anything behind.
 
     Raises:
@@ -34,7 +32,8 @@ def check_fit(
     """
     needs: dict[str, int] = {}
     if isinstance(events, Mapping) and num_replicas > 1:
-        rows = sum(sample.num_events for sample in events.values())
+        # Those of stores are computed as they are needed.
+        rows = sum(sample.num_events for sample in events.values() if isinstance(sample, Events))
         needs[f"the bootstrap of {rows:,} events for {num_replicas:,} replicas"] = rows * num_replicas
     if isinstance(method, Gan):
         needs |= gan_needs(problem, method.settings, num_replicas)

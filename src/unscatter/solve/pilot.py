@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from unscatter.arrays import RandomStream
-from unscatter.events import EventSource, InMemoryEvents
+from unscatter.events import EventSource, SharedSource
 from unscatter.exchange import Exchange, NoExchange
 from unscatter.methods import Method
 from unscatter.pipeline import Problem
+from unscatter.solve.sources import shard_of
 
 #: Fits of the pilot one after the other: each learns along the directions that suit where the one before it ended.
 _PASSES = 2
@@ -23,8 +24,8 @@ def needs_pilot(problem: Problem, events: EventSource, pilot_steps: int | None) 
 
     Replicas with data sets of their own have no common events to fit.
     """
-    bootstrapped = isinstance(events, InMemoryEvents) and events.num_replicas > 1
-    return problem.prior_width is not None and bootstrapped and pilot_steps != 0
+    shared = isinstance(events, SharedSource) and events.num_replicas > 1
+    return problem.prior_width is not None and shared and pilot_steps != 0
 
 
 def piloted(
@@ -53,8 +54,8 @@ def piloted(
         exchange: how ranks share the pilot; each sees its shard of the events.
     """
     exchange = NoExchange() if exchange is None else exchange
-    measured = InMemoryEvents({channel: events.of_channel(channel) for channel in problem.channels}, exposure=events.exposure)
-    shard = measured if exchange.num_ranks == 1 else measured.shard(exchange.rank, exchange.num_ranks)
+    assert isinstance(events, SharedSource)
+    shard = shard_of(events.as_measured(), exchange)
     steps = -(-num_steps // _PASSES)
     centre = tuple(problem.space.to_parameters(problem.prior_latent).tolist())
     for index in range(_PASSES):

@@ -1,0 +1,140 @@
+"""Windows that are filled by threads while the fit uses the ones before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from unscatter.arrays import RandomStream
+from unscatter.events.streaming.channel import Channel
+from unscatter.events.streaming.filling import WindowFiller
+from unscatter.events.streaming.pattern import MergePattern, merge_pattern
+from unscatter.events.streaming.placing import Placed, Placement
+from unscatter.events.streaming.records import RecordLayout
+from unscatter.events.streaming.windows import WindowKey, WindowOrder
+
+#: Windows that are filled ahead of the one in use, and threads that do it.
+_AHEAD = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One window's records in their random order.
+
+    Args:
+        records: ``[rows, width]`` in main memory.
+        placed: the same where batches are made, see :class:`~unscatter.events.streaming.placing.Placement`.
+    """
+
+    records: np.ndarray
+    placed: Placed
+
+
+class WindowReader:
+    """Windows of one channel, filled ahead of their use.
+
+    What a window holds is a pure function of its key; reading ahead only makes it come sooner.
+
+    Args:
+        channel: where the rows come from.
+        layout: of the records.
+        window_blocks: blocks per window.
+    """
+
+    def __init__(self, channel: Channel, layout: RecordLayout, window_blocks: int) -> None:
+        self.order = WindowOrder(channel.counts, window_blocks, channel.name)
+        self.waited_s = 0.0
+        self._channel, self._layout = channel, layout
+        self._placement = Placement("cpu")
+        self._threads: ThreadPoolExecutor | None = None
+        self._fillers: deque[WindowFiller] = deque()
+        self._buffers: deque[torch.Tensor] = deque()
+        self._filling: dict[WindowKey, Future[tuple[torch.Tensor, Window]]] = {}
+        self._patterns: dict[tuple[RandomStream, int], MergePattern] = {}
+        self._drawing = threading.Lock()
+
+    def place(self, device: torch.device | str) -> None:
+        """Windows are put on a device from now on."""
+        self._forget(())
+        self._buffers.clear()
+        self._placement = Placement(device)
+
+    def get(self, key: WindowKey) -> Window:
+        """One window, which stays valid until another one is asked for; waits until it is filled."""
+        began = time.perf_counter()
+        future = self._filling.get(key) or self._start(key)
+        try:
+            window = future.result()[1]
+        except BaseException:
+            self._forget(())
+            raise
+        finally:
+            self.waited_s += time.perf_counter() - began
+        self._look_ahead(key)
+        self._placement.wait(window.placed)
+        return window
+
+    def _look_ahead(self, key: WindowKey) -> None:
+        wanted = [key]
+        for _ in range(_AHEAD):
+            wanted.append(self.order.after(wanted[-1]))
+        self._forget(wanted)
+        for other in wanted:
+            if other not in self._filling:
+                self._start(other)
+
+    def _forget(self, wanted: tuple[WindowKey, ...] | list[WindowKey]) -> None:
+        """Let go of all other windows; their memory is used again."""
+        for key in [key for key in self._filling if key not in wanted]:
+            self._filling.pop(key).add_done_callback(self._take_back)
+
+    def _take_back(self, future: Future[tuple[torch.Tensor, Window]]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._buffers.append(future.result()[0])
+
+    def _start(self, key: WindowKey) -> Future[tuple[torch.Tensor, Window]]:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_AHEAD, f"read-ahead {self._channel.name}")
+        blocks = self.order.epoch(key.stream, key.epoch).blocks_of(key.window)
+        self._channel.table.table.expect(blocks)
+        self._filling[key] = self._threads.submit(self._fill, key, blocks)
+        return self._filling[key]
+
+    def _fill(self, key: WindowKey, blocks: tuple[int, ...]) -> tuple[torch.Tensor, Window]:
+        pattern = self._pattern(key)
+        filler = self._take_filler()
+        buffer = self._take_buffer()
+        num_rows = filler.fill(self._channel.read_numbered, blocks, pattern, buffer.numpy())
+        for block in blocks:
+            self._channel.release(block)
+        self._fillers.append(filler)
+        return buffer, Window(buffer.numpy()[:num_rows], self._placement.put(buffer[:num_rows]))
+
+    def _take_filler(self) -> WindowFiller:
+        try:
+            return self._fillers.pop()
+        except IndexError:
+            return WindowFiller(self._layout, self.order.slots, self.order.capacity)
+
+    def _take_buffer(self) -> torch.Tensor:
+        try:
+            return self._buffers.pop()
+        except IndexError:
+            return self._placement.buffer(self.order.slots * self.order.capacity, self._layout)
+
+    def _pattern(self, key: WindowKey) -> MergePattern:
+        """The pattern of an epoch; its windows differ by their blocks and by where their circle starts."""
+        epoch = (key.stream, key.epoch)
+        with self._drawing:
+            if epoch not in self._patterns:
+                if len(self._patterns) > 1:
+                    self._patterns.pop(next(iter(self._patterns)))
+                random = key.stream.generator("pattern", key.epoch, self._channel.name)
+                self._patterns[epoch] = merge_pattern(self.order.slots, self.order.capacity, random)
+            return self._patterns[epoch]

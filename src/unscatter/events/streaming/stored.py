@@ -1,0 +1,252 @@
+"""The events of one channel in a store: which of its columns and rows, and how they become what a fit compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from unscatter.arrays import Events
+from unscatter.errors import ColumnError, EventsError
+from unscatter.events.formats.protocol import Chunk
+from unscatter.events.recipe import Recipe
+from unscatter.events.store import EventStore
+from unscatter.events.streaming.blocks import Block, BlockTable
+from unscatter.events.streaming.channel import Channel, Preparation, PreparedTable
+from unscatter.events.validation import keep_inside
+from unscatter.files import did_you_mean
+
+#: Blocks whose rows are shuffled together.
+WINDOW_BLOCKS = 16
+
+
+class StoreTable:
+    """A store as a table of blocks; every block is compared with its checksum when it is read for the first time.
+
+    Args:
+        store: an open store.
+    """
+
+    def __init__(self, store: EventStore) -> None:
+        self.store = store
+        self.columns, self.weighted = store.columns, store.weighted
+        self.num_rows, self.rows_per_block = store.num_rows, store.rows_per_block
+        self._checked: set[int] = set()
+
+    def read(self, number: int, columns: tuple[str, ...]) -> Block:
+        """Views of the mapped file.
+
+        Raises:
+            StoreError: the block is damaged.
+        """
+        if number not in self._checked:
+            self.store.check(number)
+            self._checked.add(number)
+        found, weight = self.store.block(number), self.store.manifest.weight
+        return Block(tuple(found[name] for name in columns), None if weight is None else found[weight])
+
+    def expect(self, numbers: tuple[int, ...]) -> None:
+        """Let the operating system fetch these blocks."""
+        for number in numbers:
+            self.store.expect(number)
+
+    def release(self, number: int) -> None:
+        """Give the memory back to the operating system."""
+        self.store.release(number)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Ranges that events are cut to, ends included."""
+
+    low: Sequence[float]
+    high: Sequence[float]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredEvents:
+    """Events of one channel that stay in their store; a fit streams them.
+
+    Args:
+        store: the store, or its path.
+        recipe: which columns, formulas and cuts; all columns and rows of the store when None.
+        inside: ranges that events are cut to after that.
+        window_blocks: blocks whose rows are shuffled together; more mix better and need more memory.
+
+    Raises:
+        StoreError: the store is missing or damaged.
+        ColumnError: it lacks a column of the recipe.
+        EventsError: its weights are negative or all zero.
+    """
+
+    store: EventStore | str | Path
+    recipe: Recipe | None = None
+    inside: Inside | None = None
+    window_blocks: int = WINDOW_BLOCKS
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.store, EventStore):
+            object.__setattr__(self, "store", EventStore.open(self.store))
+        _check_weights(self.opened)
+        if self.recipe is not None:
+            self.recipe.needed(self._available, self.location)
+
+    @property
+    def opened(self) -> EventStore:
+        """The open store."""
+        assert isinstance(self.store, EventStore)
+        return self.store
+
+    @property
+    def location(self) -> str:
+        """Where it is, for messages."""
+        return str(self.opened.path)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the events, after the recipe."""
+        return self.opened.columns if self.recipe is None else self.recipe.names(self._available)
+
+    def lies_inside(self, low: Sequence[float], high: Sequence[float], names: Sequence[str]) -> bool:
+        """Whether the manifest, or the ranges that events are cut to, say that all events lie inside some ranges."""
+        return all(self._within(name, a, b) for name, a, b in zip(names, low, high, strict=True))
+
+    def _within(self, name: str, low: float, high: float) -> bool:
+        if self.inside is not None and name in self.inside.names:
+            index = self.inside.names.index(name)
+            if low <= self.inside.low[index] and self.inside.high[index] <= high:
+                return True
+        seen = self.range_of(name)
+        return seen is not None and low <= seen[0] and seen[1] <= high
+
+    def range_of(self, column: str) -> tuple[float, float] | None:
+        """Smallest and largest value of a column in the store; None where a recipe computes it or cuts rows."""
+        if self._computes or column not in self.columns:
+            return None
+        summary = self.opened.manifest.summary(self._places[column])
+        return summary.min, summary.max
+
+    def channel(self, name: str, columns: tuple[str, ...] | None = None, prepare: Callable[[Events], Events] | None = None) -> Channel:
+        """The events as a channel of :class:`~unscatter.events.StreamedEvents`.
+
+        Args:
+            name: of the channel.
+            columns: those that are compared; all when None.
+            prepare: what events go through after recipe and cuts, row by row; blocks of which nothing is left may raise
+                :class:`~unscatter.errors.NoEventsLeftError`.
+        """
+        steps = self._steps(prepare)
+        chosen = self.columns if columns is None else columns
+        if not steps:
+            self._check_columns(chosen)
+        reads = self._needed if self._computes else self._places
+        weighted = self.opened.weighted or (self.recipe is not None and self.recipe.weight is not None)
+        table = PreparedTable(name, StoreTable(self.opened), chosen, reads, _chained(steps) if steps else None, weighted)
+        return Channel(table)
+
+    def _steps(self, prepare: Callable[[Events], Events] | None) -> list[Preparation]:
+        steps: list[Preparation] = []
+        if self._computes:
+            steps.append(self._computed)
+        if self.inside is not None and not self._all_inside(self.inside):
+            low, high, names = self.inside.low, self.inside.high, self.inside.names
+            steps.append(lambda events, first_row: keep_inside(events, low, high, names))
+        if prepare is not None:
+            steps.append(lambda events, first_row: prepare(events))
+        return steps
+
+    def _all_inside(self, inside: Inside) -> bool:
+        """Whether the manifest knows that nothing would be cut."""
+        return replace(self, inside=None).lies_inside(inside.low, inside.high, inside.names)
+
+    @property
+    def _available(self) -> dict[str, object]:
+        return dict.fromkeys(self.opened.manifest.names, self.opened.dtype)
+
+    @cached_property
+    def _computes(self) -> bool:
+        """Whether the recipe does more than to choose and rename columns."""
+        recipe = self.recipe
+        if recipe is None:
+            return False
+        renamed = all(text in self.opened.columns for text in recipe.wanted.values())
+        return bool(recipe.cuts) or recipe.weight not in (None, self.opened.manifest.weight) or not renamed
+
+    @property
+    def _places(self) -> dict[str, str]:
+        """``{our name: name in the store}`` where the recipe only chooses and renames."""
+        wanted = {} if self.recipe is None else self.recipe.wanted
+        return wanted or {name: name for name in self.opened.columns}
+
+    @property
+    def _needed(self) -> dict[str, str]:
+        """Columns that the recipe needs, by themselves; the weights come with every block."""
+        assert self.recipe is not None
+        weight = self.opened.manifest.weight
+        return {name: name for name in self.recipe.needed(self._available, self.location) if name != weight}
+
+    def _computed(self, events: Events, first_row: int) -> Events:
+        """What the recipe makes of a block."""
+        assert self.recipe is not None
+        own = self.opened.manifest.weight
+        columns = {name: events.column(name).numpy() for name in events.columns}
+        recipe = self.recipe
+        if own is not None and events.weights is not None:
+            columns[own] = events.weights.numpy()
+            recipe = replace(recipe, weight=recipe.weight or own, columns=recipe.wanted or self.opened.columns)
+        made = recipe.apply(Chunk(first_row, columns), self.location)
+        weights = None if made.weights is None else torch.from_numpy(made.weights.copy())
+        return Events(torch.from_numpy(made.values), self.columns, weights)
+
+    def _check_columns(self, columns: tuple[str, ...]) -> None:
+        for name in columns:
+            if name not in self.columns:
+                raise ColumnError(
+                    f"there is no column '{name}' in '{self.location}'. It has {list(self.columns)}.{did_you_mean(name, self.columns)}"
+                )
+
+
+#: What can be streamed: a channel, a store in any form, or a table of blocks.
+Streamable: TypeAlias = Channel | StoredEvents | EventStore | BlockTable | str | Path
+
+
+def as_channel(name: str, value: Streamable) -> Channel:
+    """Whatever can be streamed as a channel, with all of its columns."""
+    match value:
+        case Channel():
+            return value
+        case StoredEvents():
+            return value.channel(name)
+        case EventStore() | str() | Path():
+            return StoredEvents(value).channel(name)
+        case _:
+            return Channel(PreparedTable(name, value, value.columns))
+
+
+def _chained(steps: Sequence[Preparation]) -> Preparation:
+    def prepare(events: Events, first_row: int) -> Events:
+        for step in steps:
+            events = step(events, first_row)
+        return events
+
+    return prepare
+
+
+def _check_weights(store: EventStore) -> None:
+    """The manifest knows the range of the weights."""
+    weight = store.manifest.weight
+    if weight is None:
+        return
+    summary = store.manifest.summary(weight)
+    if summary.min < 0:
+        raise EventsError(
+            f"some weights '{weight}' in '{store.path}' are negative, the smallest is {summary.min:g}.\n"
+            "Weights are rates: cut these events, or subtract a background with a detector stage instead of negative weights."
+        )
+    if summary.max == 0:
+        raise EventsError(f"all weights '{weight}' in '{store.path}' are zero.")

@@ -1,0 +1,151 @@
+"""The events of a fit as a source: streamed or in memory, split, and cut into the shards of the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import torch
+
+from unscatter.arrays import Events
+from unscatter.diagnostics import MIN_EVENTS
+from unscatter.errors import EventsError, SettingsError
+from unscatter.events import (
+    EventSource,
+    InMemoryEvents,
+    MemoryTable,
+    ShardedSource,
+    SplittableSource,
+    StoredEvents,
+    StreamedEvents,
+    check_inside,
+)
+from unscatter.exchange import Exchange
+from unscatter.pipeline import Problem
+from unscatter.solve.settings import SolveSettings
+
+#: What a fit takes: events per channel, in memory or in stores, or a source of one's own.
+EventsGiven: TypeAlias = Mapping[str, Events | StoredEvents] | EventSource
+
+
+def as_source(problem: Problem, events: EventsGiven, settings: SolveSettings) -> EventSource:
+    """Events per channel as a source, in the order of the problem's channels and bootstrapped for more than one replica.
+
+    Where at least one channel is in a store, all are streamed.
+
+    Raises:
+        SettingsError: channels or columns are missing, or the source has another number of replicas than the settings.
+        EventsError: events outside the grid of a problem whose detector is ideal.
+    """
+    if not isinstance(events, Mapping):
+        if settings.replicas not in (1, events.num_replicas):
+            raise SettingsError(f"'replicas' is {settings.replicas}, but the source of events has {events.num_replicas}.")
+        return events
+    if set(events) != set(problem.channels):
+        raise SettingsError(f"problem '{problem.name}' needs events for the channels {list(problem.channels)}, got {sorted(events)}.")
+    in_memory = {channel: sample for channel, sample in events.items() if isinstance(sample, Events)}
+    chosen = {channel: _compared(problem, channel, in_memory[channel]) for channel in problem.channels if channel in in_memory}
+    replicas, bootstrap = settings.replicas, settings.bootstrap and settings.replicas > 1
+    if len(chosen) == len(events):
+        return InMemoryEvents(chosen, replicas=replicas, bootstrap=bootstrap, seed=settings.seed)
+    stored = {channel: sample for channel, sample in events.items() if isinstance(sample, StoredEvents)}
+    tables = {
+        channel: stored[channel].channel(channel, problem.observables, _preparation(problem, channel, stored[channel]))
+        if channel in stored
+        else MemoryTable(chosen[channel])
+        for channel in problem.channels
+    }
+    windows = {channel: sample.window_blocks for channel, sample in stored.items()}
+    widest = max(windows.values())
+    return StreamedEvents(
+        tables, replicas=replicas, bootstrap=bootstrap, seed=settings.seed,
+        window_blocks={channel: windows.get(channel, widest) for channel in problem.channels},
+    )  # fmt: skip
+
+
+def split_off(source: EventSource, settings: SolveSettings) -> tuple[EventSource, EventSource | None]:
+    """Events to train on, and those that are held out; None for the latter where none are wanted.
+
+    Raises:
+        SettingsError: the source cannot be split, or too few events would be held out for the test.
+        EventsError: a part would be empty.
+    """
+    if settings.held_out == 0:
+        return source, None
+    if not isinstance(source, SplittableSource):
+        raise SettingsError(
+            "this source of events cannot be split: set held_out to 0, give it a method split(fractions, seed), or pass the events "
+            "themselves."
+        )
+    try:
+        training, held_out = source.split((1 - settings.held_out, settings.held_out), settings.seed)
+    except EventsError as error:
+        raise EventsError(f"held_out = {settings.held_out:g}: {error.args[0]} To split none off: held_out=0.") from error
+    if settings.diagnose:
+        _check_enough(held_out, settings)
+    return training, held_out
+
+
+def shard_of(source: EventSource, exchange: Exchange) -> EventSource:
+    """The events of this rank; all of them where it is the only one.
+
+    Raises:
+        SettingsError: the source cannot be cut.
+    """
+    if exchange.num_ranks == 1:
+        return source
+    if not isinstance(source, ShardedSource):
+        raise SettingsError(
+            f"this source of events cannot be cut into shards for {exchange.num_ranks} ranks: give it a method "
+            "shard(rank, num_ranks), or pass the events themselves."
+        )
+    return source.shard(exchange.rank, exchange.num_ranks)
+
+
+def _check_enough(held_out: EventSource, settings: SolveSettings) -> None:
+    for channel in held_out.channels:
+        # As many as there must be, and no more: there may be too many to be read.
+        found = held_out.of_channel(channel, max_events=MIN_EVENTS).num_events
+        if found < MIN_EVENTS:
+            share = min(0.5, 1.5 * settings.held_out * MIN_EVENTS / found)
+            raise SettingsError(
+                f"held_out = {settings.held_out:g} keeps {found} events of channel '{channel}' for the test at the end, "
+                f"which needs at least {MIN_EVENTS}.\nHold out more, for instance held_out={share:.2g}, or none: held_out=0."
+            )
+
+
+def _compared(problem: Problem, channel: str, events: Events) -> Events:
+    """Events of one channel as they are compared, single precision."""
+    prepared = problem.prepare(channel, events).to(dtype=torch.float32)
+    if not problem.pipeline.detector.stages:
+        _check_on_grid(problem, prepared)
+    return prepared
+
+
+def _check_on_grid(problem: Problem, sample: Events) -> Events:
+    """Only observables: a theory may know more coordinates than are measured."""
+    return check_inside(sample, *_grid_of_observables(problem))
+
+
+def _grid_of_observables(problem: Problem) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
+    axes = zip(problem.grid.names, problem.grid.low, problem.grid.high, strict=True)
+    names, low, high = zip(*(axis for axis in axes if axis[0] in problem.observables), strict=True)
+    return low, high, names
+
+
+def _preparation(problem: Problem, channel: str, events: StoredEvents) -> Callable[[Events], Events] | None:
+    """What blocks of a store go through; None where columns are taken as they are."""
+    checked = not problem.pipeline.detector.stages and not _surely_on_grid(problem, events)
+    if problem.preparation is None and not checked:
+        return None
+
+    def prepare(block: Events) -> Events:
+        prepared = problem.prepare(channel, block)
+        return _check_on_grid(problem, prepared) if checked else prepared
+
+    return prepare
+
+
+def _surely_on_grid(problem: Problem, events: StoredEvents) -> bool:
+    """Whether ranges and cuts of the store are enough to know that all events lie on the grid."""
+    return events.lies_inside(*_grid_of_observables(problem))
