@@ -100,7 +100,7 @@ def test_wrong_problem_is_explained(problem: str, expected: str) -> None:
         (
             "events: {events: {pth: a.csv}}",
             "events.events.pth (line 2): unknown key. Did you mean 'path'? "
-            "Known are path, tree, columns, weight, cuts, constants, not_finite, keep_inside.",
+            "Known are path, tree, columns, weight, cuts, constants, not_finite, keep_inside, window_blocks.",
         ),
         ("events: {events: {columns: [x]}}", "events.events.path (line 2): this key is missing."),
         ("events: {simulate: {num_events: 0}}", "events.simulate.num_events (line 2): must be at least 1, got 0."),

@@ -28,7 +28,7 @@ from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, res
 from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
 from unscatter.runcards.events import simulate as simulate_events
 from unscatter.runs import RunDirectory, check_free, open_unfinished
-from unscatter.solve import Fit
+from unscatter.solve import Fit, count_compared
 
 
 @as_command
@@ -89,8 +89,8 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
         job = card.build()
         for channel, events in job.events.items():
             # Prepared as a fit would: events of other beams, or none inside the cuts, are told here and not after a long wait.
-            kept, given = job.problem.prepare(channel, events).num_events, f"{events.num_events:,}"
-            number = given if kept == events.num_events else f"{kept:,} of {given} inside the cuts"
+            kept, given = count_compared(job.problem, channel, events)
+            number = f"{given:,}" if kept == given else f"{kept:,} of {given:,} inside the cuts"
             console.print(f"events '{channel}': {number}, columns {', '.join(events.columns)}", highlight=False, markup=False)
     return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
 

@@ -12,12 +12,14 @@ from pydantic import Discriminator, Field, Tag
 
 from unscatter.arrays import Events
 from unscatter.errors import EventsError, ParameterError, SettingsError
-from unscatter.events import check_inside, keep_inside, read_events, read_parameters
-from unscatter.events.locations import find_files
+from unscatter.events import StoredEvents, check_inside, keep_inside, read_events, read_parameters
+from unscatter.events.recipe import Recipe
+from unscatter.events.streaming import WINDOW_BLOCKS
 from unscatter.events.validation import NONE_INSIDE_ADVICE
 from unscatter.files import did_you_mean
 from unscatter.pipeline import Problem, asimov_events
 from unscatter.runcards.section import InputLocation, Section
+from unscatter.runcards.stores import files_of, store_of, stored_events
 
 
 def _source_tag(value: Any) -> str:
@@ -34,7 +36,8 @@ class FileSection(Section):
     """The events of one channel in files."""
 
     path: Sources
-    """A file, a URL, a pattern as ``run*.root``, a directory, or a list of these; paths are relative to the directory of the runcard."""
+    """A file, a URL, a pattern as ``run*.root``, a directory, or a list of these, or an event store, which stays on the disk; paths are
+    relative to the directory of the runcard."""
     tree: str | None = None
     """Which tree of a ROOT file, or which group or data set of an HDF5 file; null where there is only one."""
     columns: dict[str, str] | tuple[str, ...] | None = None
@@ -50,6 +53,8 @@ class FileSection(Section):
     """Whether events with NaN or infinity that no cut removes are an error, or dropped."""
     keep_inside: bool = False
     """Whether events outside of the theory's grid are dropped; an error otherwise."""
+    window_blocks: int = Field(default=WINDOW_BLOCKS, ge=1)
+    """Blocks of a store whose rows are shuffled together: more mix a sorted store better and need more memory."""
 
     def read(self, columns: Sequence[str] | Mapping[str, str]) -> Events:
         """The events, with the section's choices."""
@@ -125,6 +130,11 @@ EventsSection = Annotated[
 def read_file(file: Path | str | FileSection, columns: tuple[str, ...]) -> Events:
     """Read the events of one channel; the given ``columns`` unless the section names others."""
     section = as_section(file)
+    return section.read(_wanted(section, columns))
+
+
+def _wanted(section: FileSection, columns: tuple[str, ...]) -> Mapping[str, str] | Sequence[str]:
+    """What the section reads, the given ``columns`` among it."""
     wanted = columns if section.columns is None else section.columns
     missing = [name for name in columns if name not in wanted]
     if missing:
@@ -132,11 +142,11 @@ def read_file(file: Path | str | FileSection, columns: tuple[str, ...]) -> Event
             f"'columns' of {section.shown} names {list(wanted)}, but the problem needs {list(columns)}: missing are {missing}.\n"
             f"Add them, for example columns: {{{missing[0]}: name_in_the_file}}."
         )
-    return section.read(wanted)
+    return wanted
 
 
-def read_channels(files: Mapping[str, Path | str | FileSection], problem: Problem) -> dict[str, Events]:
-    """Read the events of all channels of a problem.
+def read_channels(files: Mapping[str, Path | str | FileSection], problem: Problem) -> dict[str, Events | StoredEvents]:
+    """Read the events of all channels of a problem; those of stores stay there.
 
     Raises:
         SettingsError: the channels of the runcard are not those of the problem, or share files.
@@ -151,7 +161,7 @@ def _check_apart(files: Mapping[str, Path | str | FileSection]) -> None:
     """Refuse channels whose patterns meet in one file, unless they read other trees or events of it."""
     seen: dict[tuple[str, str | None, tuple[str, ...]], str] = {}
     for channel, section in ((channel, as_section(file)) for channel, file in files.items()):
-        for file in find_files(section.sources):
+        for file in files_of(section.sources):
             key = (file, section.tree, section.cuts)
             if key in seen:
                 raise SettingsError(same_file_message(seen[key], channel, file) + ".")
@@ -171,7 +181,8 @@ def truth_of_files(files: Mapping[str, Path | str | FileSection], problem: Probl
 
     Measured events have no known truth, whatever the pseudo-data of the problem are made with.
     """
-    said = [read_parameters(as_section(file).sources) for file in files.values()]
+    read = [as_section(file).sources for file in files.values()]
+    said = [None if store_of(sources) else read_parameters(sources) for sources in read]
     if said[0] is None or set(said[0]) != set(problem.space.names) or any(other != said[0] for other in said):
         return None
     values = tuple(said[0][name] for name in problem.space.names)
@@ -195,7 +206,9 @@ def _check_channels(files: Mapping[str, Path | str | FileSection], problem: Prob
         raise SettingsError(f"'events.{missing[0]}' is missing: problem '{problem.name}' has the channels {list(problem.channels)}.")
 
 
-def _read_channel(channel: str, section: FileSection, problem: Problem) -> Events:
+def _read_channel(channel: str, section: FileSection, problem: Problem) -> Events | StoredEvents:
+    if (store := store_of(section.sources)) is not None:
+        return _stored(channel, store, section, problem)
     events, grid = read_file(section, problem.observables), problem.grid
     if section.keep_inside:
         names = [name for name in grid.names if name in events.columns]
@@ -204,6 +217,14 @@ def _read_channel(channel: str, section: FileSection, problem: Problem) -> Event
     if not problem.pipeline.detector.stages:
         _check_inside(events, channel, section, problem)
     return events
+
+
+def _stored(channel: str, store: Path, section: FileSection, problem: Problem) -> StoredEvents:
+    recipe = Recipe(
+        columns=_wanted(section, problem.observables), weight=section.weight, cuts=section.cuts, constants=section.constants,
+        not_finite=section.not_finite,
+    )  # fmt: skip
+    return stored_events(store, recipe, problem, channel, keep_inside=section.keep_inside, window_blocks=section.window_blocks)
 
 
 def _check_inside(events: Events, channel: str, section: FileSection, problem: Problem) -> None:

@@ -13,7 +13,8 @@ import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
 from unscatter.arrays import Events
-from unscatter.events.locations import find_files, is_remote
+from unscatter.events import StoredEvents
+from unscatter.events.locations import is_remote
 from unscatter.exchange import ExchangeSettings
 from unscatter.methods import Gan, GanSettings
 from unscatter.pipeline import Problem
@@ -32,6 +33,7 @@ from unscatter.runcards.events import (
 )
 from unscatter.runcards.problems import ProblemSection, Proxy1DSection, Proxy2DSection, PythonSection, build_problem
 from unscatter.runcards.section import Section
+from unscatter.runcards.stores import files_of
 from unscatter.solve import SolveSettings
 
 
@@ -66,7 +68,7 @@ class Job(NamedTuple):
     """What a runcard describes, as objects."""
 
     problem: Problem
-    events: dict[str, Events]
+    events: dict[str, Events] | dict[str, Events | StoredEvents]
     method: Gan
     settings: SolveSettings
 
@@ -175,10 +177,13 @@ class Runcard(Section):
         return {key: file.sources if isinstance(file, FileSection) else (file,) for key, file in files.items()}
 
     def input_files(self) -> dict[str, Path | str]:
-        """Files that the runcard reads, by their key; with a number behind it where a key stands for several."""
+        """Files that the runcard reads, by their key; with a number behind it where a key stands for several.
+
+        Of an event store its manifest, which has the checksums of all other files.
+        """
         files: dict[str, Path | str] = {}
         for key, sources in self.input_sources().items():
-            found = [Path(file) if not is_remote(file) else file for file in find_files(sources)]
+            found = [Path(file) if not is_remote(file) else file for file in files_of(sources)]
             files |= {key: found[0]} if len(found) == 1 else {f"{key}.{i}": file for i, file in enumerate(found)}
         return files
 

@@ -20,6 +20,7 @@ from unscatter.events import (
     StreamedEvents,
     check_inside,
 )
+from unscatter.events.streaming import Channel
 from unscatter.exchange import Exchange
 from unscatter.pipeline import Problem
 from unscatter.solve.settings import SolveSettings
@@ -49,10 +50,10 @@ def as_source(problem: Problem, events: EventsGiven, settings: SolveSettings) ->
     if len(chosen) == len(events):
         return InMemoryEvents(chosen, replicas=replicas, bootstrap=bootstrap, seed=settings.seed)
     stored = {channel: sample for channel, sample in events.items() if isinstance(sample, StoredEvents)}
+    for channel, sample in stored.items():
+        sample.warn_if_sorted(channel)
     tables = {
-        channel: stored[channel].channel(channel, problem.observables, _preparation(problem, channel, stored[channel]))
-        if channel in stored
-        else MemoryTable(chosen[channel])
+        channel: _streamed(problem, channel, stored[channel]) if channel in stored else MemoryTable(chosen[channel])
         for channel in problem.channels
     }
     windows = {channel: sample.window_blocks for channel, sample in stored.items()}
@@ -61,6 +62,17 @@ def as_source(problem: Problem, events: EventsGiven, settings: SolveSettings) ->
         tables, replicas=replicas, bootstrap=bootstrap, seed=settings.seed,
         window_blocks={channel: windows.get(channel, widest) for channel in problem.channels},
     )  # fmt: skip
+
+
+def count_compared(problem: Problem, channel: str, events: Events | StoredEvents) -> tuple[int, int]:
+    """How many events of a channel are compared, and how many are given: the others are cut.
+
+    Raises:
+        EventsError: they belong to other beams, or none is left.
+    """
+    if isinstance(events, StoredEvents):
+        return _streamed(problem, channel, events).num_rows, events.opened.num_rows
+    return problem.prepare(channel, events).num_events, events.num_events
 
 
 def split_off(source: EventSource, settings: SolveSettings) -> tuple[EventSource, EventSource | None]:
@@ -120,6 +132,10 @@ def _compared(problem: Problem, channel: str, events: Events) -> Events:
     if not problem.pipeline.detector.stages:
         _check_on_grid(problem, prepared)
     return prepared
+
+
+def _streamed(problem: Problem, channel: str, events: StoredEvents) -> Channel:
+    return events.channel(channel, problem.observables, _preparation(problem, channel, events))
 
 
 def _check_on_grid(problem: Problem, sample: Events) -> Events:

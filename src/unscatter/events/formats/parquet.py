@@ -18,7 +18,7 @@ class ParquetReader(FileReader):
     def __init__(self, location: str) -> None:
         self.location = location
         # Not a data set of pyarrow, which adds columns for directories that are named like "year=2024".
-        self._file = pq.ParquetFile(arrow_input(location))
+        self._file = pq.ParquetFile(arrow_input(location, ahead=None))
         self._schema = self._file.schema_arrow
 
     def columns(self) -> dict[str, np.dtype]:

@@ -20,6 +20,11 @@ def is_store(path: str | Path) -> bool:
     return (Path(path) / MANIFEST_NAME).is_file()
 
 
+def manifest_path(store: str | Path) -> Path:
+    """The file that says what a store holds, with the checksums of all others."""
+    return Path(store) / MANIFEST_NAME
+
+
 class EventStore:
     """Events in a directory of memory-mapped files, larger than memory if need be; made by :func:`ingest`.
 

@@ -31,18 +31,17 @@ class Batch:
         self._records = torch.empty(*shape, layout.width, dtype=dtype, device=device)
         self._numbers = np.empty(shape, np.int64) if layout.numbered and not self._host else None
 
-    def take(self, channel: int, piece: Piece, window: Window, turn: int) -> None:
+    def take(self, channel: int, piece: Piece, window: Window) -> None:
         """Copy a piece of a window, for each replica from another place of its circle.
 
         Args:
             channel: index of the channel.
             piece: which rows of the window, and where they go.
             window: where they come from.
-            turn: where the circle starts.
         """
         replicas, length = len(self._records), len(window.records)
         for replica in range(replicas):
-            start = (piece.first + turn + replica * length // replicas) % length
+            start = (piece.first + window.turn + replica * length // replicas) % length
             into = slice(piece.at, piece.at + piece.num_events)
             _copy_from_circle(window.placed.records, start, self._records[replica, channel, into])
             if self._numbers is not None:

@@ -21,6 +21,8 @@ from unscatter.events.streaming.windows import WindowKey, WindowOrder
 
 #: Windows that are filled ahead of the one in use, and threads that do it.
 _AHEAD = 2
+#: Windows whose blocks the operating system is told to fetch ahead of the one in use: they lie in its cache, not in our memory.
+_FETCHED_AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +32,12 @@ class Window:
     Args:
         records: ``[rows, width]`` in main memory.
         placed: the same where batches are made, see :class:`~unscatter.events.streaming.placing.Placement`.
+        turn: where the circle that replicas go round starts.
     """
 
     records: np.ndarray
     placed: Placed
+    turn: int
 
 
 class WindowReader:
@@ -53,9 +57,12 @@ class WindowReader:
         self._channel, self._layout = channel, layout
         self._placement = Placement("cpu")
         self._threads: ThreadPoolExecutor | None = None
+        self._fetcher: ThreadPoolExecutor | None = None
+        self._fetched: tuple[WindowKey, ...] = ()
         self._fillers: deque[WindowFiller] = deque()
         self._buffers: deque[torch.Tensor] = deque()
         self._filling: dict[WindowKey, Future[tuple[torch.Tensor, Window]]] = {}
+        self._current: tuple[WindowKey | None, Window | None] = (None, None)
         self._patterns: dict[tuple[RandomStream, int], MergePattern] = {}
         self._drawing = threading.Lock()
 
@@ -63,10 +70,14 @@ class WindowReader:
         """Windows are put on a device from now on."""
         self._forget(())
         self._buffers.clear()
+        self._current = (None, None)
         self._placement = Placement(device)
 
     def get(self, key: WindowKey) -> Window:
         """One window, which stays valid until another one is asked for; waits until it is filled."""
+        if key == self._current[0] and self._current[1] is not None:
+            return self._current[1]
+        self._current = (None, None)
         began = time.perf_counter()
         future = self._filling.get(key) or self._start(key)
         try:
@@ -78,6 +89,7 @@ class WindowReader:
             self.waited_s += time.perf_counter() - began
         self._look_ahead(key)
         self._placement.wait(window.placed)
+        self._current = (key, window)
         return window
 
     def _look_ahead(self, key: WindowKey) -> None:
@@ -88,6 +100,19 @@ class WindowReader:
         for other in wanted:
             if other not in self._filling:
                 self._start(other)
+        for _ in range(_FETCHED_AHEAD - _AHEAD):
+            wanted.append(self.order.after(wanted[-1]))
+        self._fetch(wanted[1:])
+
+    def _fetch(self, keys: list[WindowKey]) -> None:
+        """Have the blocks of these windows brought into the system's cache, as far as that was not asked for before."""
+        if self._fetcher is None:
+            self._fetcher = ThreadPoolExecutor(1, f"fetch {self._channel.name}")
+        for key in keys:
+            if key not in self._fetched:
+                blocks = self.order.epoch(key.stream, key.epoch).blocks_of(key.window)
+                self._fetcher.submit(self._channel.table.table.expect, blocks)
+        self._fetched = tuple(keys)
 
     def _forget(self, wanted: tuple[WindowKey, ...] | list[WindowKey]) -> None:
         """Let go of all other windows; their memory is used again."""
@@ -102,11 +127,10 @@ class WindowReader:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_AHEAD, f"read-ahead {self._channel.name}")
         blocks = self.order.epoch(key.stream, key.epoch).blocks_of(key.window)
-        self._channel.table.table.expect(blocks)
-        self._filling[key] = self._threads.submit(self._fill, key, blocks)
+        self._filling[key] = self._threads.submit(self._fill, key, blocks, self.order.turn(key))
         return self._filling[key]
 
-    def _fill(self, key: WindowKey, blocks: tuple[int, ...]) -> tuple[torch.Tensor, Window]:
+    def _fill(self, key: WindowKey, blocks: tuple[int, ...], turn: int) -> tuple[torch.Tensor, Window]:
         pattern = self._pattern(key)
         filler = self._take_filler()
         buffer = self._take_buffer()
@@ -114,7 +138,7 @@ class WindowReader:
         for block in blocks:
             self._channel.release(block)
         self._fillers.append(filler)
-        return buffer, Window(buffer.numpy()[:num_rows], self._placement.put(buffer[:num_rows]))
+        return buffer, Window(buffer.numpy()[:num_rows], self._placement.put(buffer[:num_rows]), turn)
 
     def _take_filler(self) -> WindowFiller:
         try:

@@ -117,7 +117,7 @@ class StreamedEvents:
         batch = Batch(self._layout, (self._replicas, len(self._channels), num_events), self._device)
         for index, reader in enumerate(self._readers):
             for piece in reader.order.pieces(step, num_events, stream):
-                batch.take(index, piece, reader.get(piece.key), reader.order.turn(piece.key))
+                batch.take(index, piece, reader.get(piece.key))
         keys = [self._keys(channel.name) for channel in self._channels] if self._bootstrap else None
         return batch.events(self.columns, keys).to(device)
 

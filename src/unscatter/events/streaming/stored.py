@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,48 +17,17 @@ from unscatter.errors import ColumnError, EventsError
 from unscatter.events.formats.protocol import Chunk
 from unscatter.events.recipe import Recipe
 from unscatter.events.store import EventStore
-from unscatter.events.streaming.blocks import Block, BlockTable
+from unscatter.events.streaming.blocks import BlockTable
 from unscatter.events.streaming.channel import Channel, Preparation, PreparedTable
+from unscatter.events.streaming.store_table import StoreTable
 from unscatter.events.validation import keep_inside
 from unscatter.files import did_you_mean
 
 #: Blocks whose rows are shuffled together.
 WINDOW_BLOCKS = 16
 
-
-class StoreTable:
-    """A store as a table of blocks; every block is compared with its checksum when it is read for the first time.
-
-    Args:
-        store: an open store.
-    """
-
-    def __init__(self, store: EventStore) -> None:
-        self.store = store
-        self.columns, self.weighted = store.columns, store.weighted
-        self.num_rows, self.rows_per_block = store.num_rows, store.rows_per_block
-        self._checked: set[int] = set()
-
-    def read(self, number: int, columns: tuple[str, ...]) -> Block:
-        """Views of the mapped file.
-
-        Raises:
-            StoreError: the block is damaged.
-        """
-        if number not in self._checked:
-            self.store.check(number)
-            self._checked.add(number)
-        found, weight = self.store.block(number), self.store.manifest.weight
-        return Block(tuple(found[name] for name in columns), None if weight is None else found[weight])
-
-    def expect(self, numbers: tuple[int, ...]) -> None:
-        """Let the operating system fetch these blocks."""
-        for number in numbers:
-            self.store.expect(number)
-
-    def release(self, number: int) -> None:
-        """Give the memory back to the operating system."""
-        self.store.release(number)
+#: Variance of block means, in units of that of shuffled rows, below which nobody needs to be told.
+_LEAST_ORDER = 2.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +82,34 @@ class StoredEvents:
     def columns(self) -> tuple[str, ...]:
         """Of the events, after the recipe."""
         return self.opened.columns if self.recipe is None else self.recipe.names(self._available)
+
+    @property
+    def sorted_columns(self) -> dict[str, float]:
+        r"""Columns whose blocks differ more than chance allows, and how much: variance of the block means over that of shuffled rows.
+
+        For B blocks of shuffled rows it is :math:`1 \pm \sqrt{2 / (B - 1)}`.  Empty where a window holds all blocks anyway.
+        """
+        blocks, manifest = self.opened.num_blocks, self.opened.manifest
+        if blocks <= self.window_blocks:
+            return {}
+        most = max(_LEAST_ORDER, 1 + 6 * math.sqrt(2 / (blocks - 1)))
+        used = self._needed if self._computes else self._places
+        found = {place: manifest.summary(place).order or 0.0 for place in used.values()}
+        return {name: order for name, order in found.items() if order > most}
+
+    def warn_if_sorted(self, channel: str) -> None:
+        """Say once that windows of a sorted store do not look like the whole."""
+        if found := self.sorted_columns:
+            worst = max(found, key=lambda name: found[name])
+            warnings.warn(
+                f"the rows of '{self.location}' (channel '{channel}') are not in random order: block means of the column '{worst}' vary "
+                f"{found[worst]:.3g} times as much as those of shuffled rows, so batches of one window of {self.window_blocks} blocks "
+                "differ from those of the next.\n"
+                f"Shuffle the store once: unscatter ingest SOURCES -o '{self.location}-shuffled' --shuffle 1, or mix more blocks: "
+                "window_blocks.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def lies_inside(self, low: Sequence[float], high: Sequence[float], names: Sequence[str]) -> bool:
         """Whether the manifest, or the ranges that events are cut to, say that all events lie inside some ranges."""

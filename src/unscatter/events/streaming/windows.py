@@ -100,8 +100,8 @@ class WindowOrder:
         """The windows of one epoch: a pure function of the stream, the channel's name and the epoch."""
         key = (stream, epoch)
         if key not in self._latest:
-            if len(self._latest) > 2:
-                self._latest.pop(next(iter(self._latest)), None)
+            if len(self._latest) > 3:
+                self._latest.pop(next(iter(self._latest)))
             self._latest[key] = epoch_windows(self._counts, self.slots, stream.generator("blocks", epoch, self._name))
         return self._latest[key]
 
