@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +46,14 @@ class Rows:
         places = np.arange(self.num_rows) if self.kept is None else self.kept
         return self.first_row + places[which]
 
-    def cast(self, columns: Mapping[str, Any], dtype: np.dtype) -> np.ndarray:
-        """Columns side by side, ``[rows, columns]``, each contiguous.
+    def cast(self, columns: Sequence[tuple[str, Any]], dtype: np.dtype) -> np.ndarray:
+        """Columns, given with their names for messages, side by side: ``[rows, columns]``, each contiguous.
 
         Raises:
             EventsError: a finite value is too large for ``dtype``.
         """
         values = np.empty((len(columns), len(self)), dtype).T
-        for i, (name, column) in enumerate(columns.items()):
+        for i, (name, column) in enumerate(columns):
             kept = column if self.kept is None or np.ndim(column) == 0 else column[self.kept]
             with np.errstate(over="ignore"):
                 values[:, i] = _through_double(kept)

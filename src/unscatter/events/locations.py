@@ -18,6 +18,9 @@ SUFFIXES = (
     ".parquet", ".csv", ".npy", ".npz", ".arrow", ".feather", ".h5", ".hdf5", ".root", ".hepmc", ".hepmc3", ".hepmc.gz", ".hepmc3.gz",
 )  # fmt: skip
 
+#: Bytes of a remote file that are fetched at a time.
+AHEAD_BYTES = 1 << 18
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -42,8 +45,12 @@ def suffix(location: str | Path) -> str:
     return "".join(name.suffixes[-2:]) if name.suffix == ".gz" else name.suffix
 
 
-def open_binary(location: str) -> Any:
+def open_binary(location: str, *, ahead: int | None = AHEAD_BYTES) -> Any:
     """A file for reading bytes, with ``seek``; of a remote one only what is read travels.
+
+    Args:
+        location: a path or a URL.
+        ahead: bytes that are fetched of a remote file at a time, since many small requests are slow; None for just what is read.
 
     Raises:
         MissingExtraError: the location is a URL and fsspec, or its driver, is not installed.
@@ -51,12 +58,13 @@ def open_binary(location: str) -> Any:
     if not is_remote(location):
         return open(location, "rb")
     filesystem, path = remote(location)
-    return filesystem.open(path, "rb")
+    how = {"cache_type": "none"} if ahead is None else {"cache_type": "blockcache", "block_size": ahead}
+    return filesystem.open(path, "rb", **how)
 
 
-def arrow_input(location: str) -> Any:
+def arrow_input(location: str, *, ahead: int | None = AHEAD_BYTES) -> Any:
     """What pyarrow's readers are given: the path, which they read by themselves, or an opened remote file."""
-    return open_binary(location) if is_remote(location) else os.fspath(location)
+    return open_binary(location, ahead=ahead) if is_remote(location) else os.fspath(location)
 
 
 def remote(location: str) -> tuple[Any, str]:

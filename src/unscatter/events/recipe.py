@@ -101,8 +101,9 @@ class Recipe:
         if not made_of:
             raise ColumnError(f"'{location}' has no columns but the weight '{self.weight}': nothing is left to be an event.")
         scope = self._scope(tuple(places), location)
-        texts = [*made_of.values(), *([] if self.weight is None else [self.weight]), *self.cuts]
-        return tuple(dict.fromkeys(places.get(name, name) for text in texts for name in scope.needed(text)))
+        found = [name for own, text in made_of.items() for name in scope.needed(text, (own,))]
+        found += [name for text in (*([] if self.weight is None else [self.weight]), *self.cuts) for name in scope.needed(text)]
+        return tuple(dict.fromkeys(places.get(name, name) for name in found))
 
     def apply(self, chunk: Chunk, location: str) -> Prepared:
         """Make events of a chunk that holds the :meth:`needed` columns.
@@ -123,16 +124,16 @@ class Recipe:
         places = self._places(tuple(chunk.columns), location)
         columns = {name: chunk.columns[place] for name, place in places.items()}
         scope = self._scope(tuple(columns), location)
-        made_of = {label(name, text): text for name, text in self._made_of(places).items()}
+        made = [(label(own, text), scope.value(text, columns, (own,))) for own, text in self._made_of(places).items()]
         if self.weight is not None:
-            made_of[self.weight] = self.weight
+            made.append((self.weight, scope.value(self.weight, columns)))
         num_rows = len(next(iter(columns.values())))
         rows = kept_rows([scope.value(cut, columns) for cut in self.cuts], num_rows)
         kept = Rows(chunk.first_row, num_rows, rows, location)
-        values = kept.cast({name: scope.value(text, columns) for name, text in made_of.items()}, np.dtype(self.dtype))
-        faults, finite = kept.faults(values, tuple(made_of), self.weight, drop=self.not_finite == "drop")
+        values = kept.cast(made, np.dtype(self.dtype))
+        faults, finite = kept.faults(values, [name for name, _ in made], self.weight, drop=self.not_finite == "drop")
         if finite is not None:
-            values = values[finite]
+            values = np.compress(finite, values.T, axis=1).T
         weights = None if self.weight is None else values[:, -1]
         events = values if weights is None else values[:, :-1]
         return Prepared(events, weights, len(kept) - len(values), num_rows - len(kept)), faults

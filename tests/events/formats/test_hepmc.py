@@ -71,25 +71,20 @@ def electrons() -> list[ScatteredElectron]:
     return [ScatteredElectron(both.energy_GeV[i], both.theta[i]) for i in range(3)]
 
 
-def write(path: Path, events: list[pyhepmc.GenEvent], **how: str) -> Path:
-    with pyhepmc.open(str(path), "w", **how) as file:
+def write(path: Path, events: list[pyhepmc.GenEvent], kind: str | None = None) -> Path:
+    with pyhepmc.open(str(path), "w", format=kind) as file:
         for made in events:
             file.write(made)
     return path
 
 
 @pytest.mark.parametrize(
-    ("name", "how", "unit", "lepton"),
-    [
-        ("e.hepmc", {}, "GEV", 11),
-        ("e.hepmc3.gz", {}, "MEV", 11),
-        ("e.hepmc", {"format": "HepMC2"}, "GEV", -11),
-        ("e.hepmc3", {}, "GEV", 13),
-    ],
+    ("name", "kind", "unit", "lepton"),
+    [("e.hepmc", None, "GEV", 11), ("e.hepmc3.gz", None, "MEV", 11), ("e.hepmc", "HepMC2", "GEV", -11), ("e.hepmc3", None, "GEV", 13)],
 )
-def test_columns_are_those_of_the_scattered_lepton(tmp_path: Path, name: str, how: dict[str, str], unit: str, lepton: int) -> None:
+def test_columns_are_those_of_the_scattered_lepton(tmp_path: Path, name: str, kind: str | None, unit: str, lepton: int) -> None:
     made = [event(i, electron, 0.5 + i, lepton=lepton, unit=unit) for i, electron in enumerate(electrons())]
-    path = write(tmp_path / name, made, **how)
+    path = write(tmp_path / name, made, kind)
     events = read_events(path, weight="weight", dtype=torch.float64)
     both = electron_from_Q2_y(torch.tensor(Q2, dtype=torch.float64), torch.tensor(Y, dtype=torch.float64), BEAMS)
     expected = {

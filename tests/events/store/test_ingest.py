@@ -13,9 +13,7 @@ import pytest
 
 from unscatter.errors import EventsError, EventsFileError, SettingsError, StoreError
 from unscatter.events.recipe import Recipe
-from unscatter.events.store import EventStore, Progress, ingest, verify, write_store
-from unscatter.events.store import plan as plan_module
-from unscatter.events.store import work as work_module
+from unscatter.events.store import EventStore, Progress, ingest, plan, verify, work, write_store
 
 # Stores of many small shards.
 small_ingest = partial(ingest, rows_per_block=64, blocks_per_shard=4)
@@ -29,9 +27,9 @@ Dtype: TypeAlias = Literal["float32", "float64"]
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many pieces and chunks as large files have."""
-    monkeypatch.setattr(plan_module, "PIECE_ROWS", 300)
-    monkeypatch.setattr(work_module, "CHUNK_ROWS", 100)
-    monkeypatch.setattr(work_module, "COMMIT_ROWS", 200)
+    monkeypatch.setattr(plan, "PIECE_ROWS", 300)
+    monkeypatch.setattr(work, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(work, "COMMIT_ROWS", 200)
 
 
 def make_table(num_rows: int, seed: int) -> Table:
@@ -317,3 +315,23 @@ def test_impossible_settings_are_answered_in_words(files: Path, tmp_path: Path) 
     with pytest.raises(SettingsError, match="multiple of 16"):
         ingest(files, tmp_path / "store", rows_per_block=100)
     assert list(tmp_path.iterdir()) == [files]
+
+
+def test_large_row_groups_are_read_once(tmp_path: Path) -> None:
+    pq.write_table(pa.table(make_table(2000, 0)), tmp_path / "one.parquet", row_group_size=700)
+    recipe = plan.make_plan(tmp_path / "one.parquet", Recipe(), tree=None, shuffle=None, rows_per_block=64, blocks_per_shard=4)
+    assert [(piece.first_row, piece.last_row) for piece in recipe.pieces] == [(0, 700), (700, 1400), (1400, 2000)]
+
+
+def test_a_store_is_a_source_too(files: Path, tmp_path: Path) -> None:
+    store = small_ingest(files, tmp_path / "store", Recipe(columns=["x", "Q2"], weight="1 + x"))
+    again = small_ingest(store.path, tmp_path / "again", Recipe(weight="weight"))
+    assert again.manifest.shards == store.manifest.shards
+
+
+def test_an_unfinished_store_says_so(files: Path, tmp_path: Path) -> None:
+    stopped_ingest(files, tmp_path)
+    with pytest.raises(StoreError, match="is an ingest that has not come to its end"):
+        EventStore.open(tmp_path / "store.partial")
+    with pytest.raises(StoreError, match="its ingest has not come to its end"):
+        EventStore.open(tmp_path / "store")

@@ -20,8 +20,7 @@ import pytest
 
 from unscatter.errors import EventsError, StoreError
 from unscatter.events.recipe import Recipe
-from unscatter.events.store import EventStore, Progress, ingest, verify
-from unscatter.events.store import plan as plan_module
+from unscatter.events.store import EventStore, Progress, crew, ingest, plan, verify
 
 ROWS_PER_FILE = 150_000
 #: Nobody knows beforehand how many events are left.
@@ -33,8 +32,8 @@ small_ingest = partial(ingest, recipe=RECIPE, rows_per_block=1024, blocks_per_sh
 _CHILD = """
 import sys
 from unscatter.events.recipe import Recipe
-from unscatter.events.store import ingest, plan
-plan.PIECE_ROWS = 30_000
+from unscatter.events.store import crew, ingest, plan
+crew.BYTES_PER_PROCESS, plan.PIECE_ROWS = 0, 30_000
 ingest(sys.argv[1], sys.argv[2], Recipe(cuts=["x > 0.25"], dtype="float64"), workers=int(sys.argv[3]), shuffle=eval(sys.argv[4]),
        rows_per_block=1024, blocks_per_shard=16, progress=lambda state: print(state.done, flush=True))
 """
@@ -118,15 +117,26 @@ def test_a_worker_that_is_killed_is_told_about_and_the_same_command_goes_on(file
     assert small_ingest(files, tmp_path / "store", workers=2).num_rows > 0
 
 
-def test_the_number_of_workers_does_not_change_a_bit(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "PIECE_ROWS", 20_000)
+WORKERS = [pytest.param(1 << 40, id="threads"), pytest.param(0, id="processes")]
+
+
+@pytest.mark.parametrize("bytes_per_process", WORKERS)
+def test_the_number_and_kind_of_workers_does_not_change_a_bit(
+    files: Path, bytes_per_process: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "BYTES_PER_PROCESS", bytes_per_process)
+    monkeypatch.setattr(plan, "PIECE_ROWS", 20_000)
     for seed in (None, 3):
         alone = small_ingest(files, tmp_path / f"alone{seed}", shuffle=seed, workers=1)
         assert_same(alone, small_ingest(files, tmp_path / f"together{seed}", shuffle=seed, workers=3))
         assert alone.num_rows == sum(source.rows_read - source.rows_cut for source in alone.manifest.sources)
 
 
-def test_what_a_worker_finds_wrong_is_told_as_if_there_were_none(files: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bytes_per_process", WORKERS)
+def test_what_a_worker_finds_wrong_is_told_as_if_there_were_none(
+    files: Path, bytes_per_process: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "BYTES_PER_PROCESS", bytes_per_process)
     table = {"x": np.ones(50_000), "y": np.ones(50_000), "row": np.arange(50_000)}
     table["y"][[40_000, 45_000]] = np.inf
     pq.write_table(pa.table(table), tmp_path / "bad.parquet")

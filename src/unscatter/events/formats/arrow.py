@@ -10,7 +10,7 @@ import pyarrow as pa
 from unscatter.errors import EventsFileError
 from unscatter.events.formats.arrow_columns import batch_columns, dtypes, repeated
 from unscatter.events.formats.file_reader import FileReader, Piece
-from unscatter.events.locations import is_remote, open_binary
+from unscatter.events.locations import AHEAD_BYTES, is_remote, open_binary
 
 _INDEXED = b"ARROW1"
 _OLD_FEATHER = b"FEA1"
@@ -29,7 +29,11 @@ class ArrowReader(FileReader):
                 "pandas.read_feather(path).to_feather(path), with a version of pandas that still reads it."
             )
         self._indexed = magic == _INDEXED
-        self._source = pa.PythonFile(open_binary(location)) if is_remote(location) else pa.memory_map(location)
+        self._source = (
+            pa.PythonFile(open_binary(location, ahead=None if self._indexed else AHEAD_BYTES))
+            if is_remote(location)
+            else pa.memory_map(location)
+        )
         self._schema: pa.Schema = self._open([]).schema if self._indexed else self._open(None).schema
 
     def _open(self, fields: list[int] | None) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:

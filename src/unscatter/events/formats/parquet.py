@@ -18,7 +18,7 @@ class ParquetReader(FileReader):
     def __init__(self, location: str) -> None:
         self.location = location
         # Not a data set of pyarrow, which adds columns for directories that are named like "year=2024".
-        self._file = pq.ParquetFile(arrow_input(location))
+        self._file = pq.ParquetFile(arrow_input(location, ahead=None))
         self._schema = self._file.schema_arrow
 
     def columns(self) -> dict[str, np.dtype]:
@@ -28,6 +28,11 @@ class ParquetReader(FileReader):
     def num_rows(self) -> int:
         """Number of rows, from the footer."""
         return self._file.metadata.num_rows
+
+    def entrances(self) -> list[int]:
+        """First rows of the row groups: of each of them all is decoded before its first row can be had."""
+        metadata = self._file.metadata
+        return np.cumsum([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)], dtype=np.int64)[:-1].tolist()
 
     def _repeated(self) -> tuple[str, ...]:
         return repeated(self._schema.names)

@@ -19,7 +19,8 @@ def scattered_lepton(event: Any) -> tuple[float, ...]:
     r"""Columns of one event of HepMC: energies and momenta in GeV, angles in radian, Q2 in GeV2.
 
     The scattered lepton is the stable particle of the beam lepton's kind (electron or muon, with its charge) at the end of its line: from
-    vertex to vertex the one with the largest energy; where the line has a gap, the stable one with the largest energy.  With the beam momenta :math:`k, P` and :math:`q = k - k'`
+    vertex to vertex the one with the largest energy; where the line has a gap, the stable one with the largest energy.  With the momenta
+    :math:`k, P` of the beams and :math:`q = k - k'`
 
     .. math:: Q^2 = 4 |\mathbf k| |\mathbf k'| \sin^2\tfrac\alpha2, \qquad y = \frac{P q}{P k}, \qquad x = \frac{Q^2}{2 P q}
 

@@ -1,168 +1,96 @@
-"""Workers in processes of their own, and the loop that gives them tasks."""
+"""The loop that gives tasks to workers and enters what they report."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import socket
-import subprocess
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeAlias
 
-from unscatter.errors import StoreError, UnscatterError
+from unscatter.events.locations import suffix
 from unscatter.events.store.books import Books, ReadPiece, Task
+from unscatter.events.store.plan import Plan
+from unscatter.events.store.process_worker import ProcessWorker
 from unscatter.events.store.reports import Report
+from unscatter.events.store.thread_worker import ThreadWorker
 from unscatter.events.store.work import Workshop
 
-#: Workers begin like this, whatever the main program is: unlike multiprocessing, it need not be importable.
-_BOOTSTRAP = "import sys; sys.path[:] = {path!r}; from unscatter.events.store.crew import serve; serve({descriptor})"
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: Workers are threads, unless there are so many bytes for each that processes, which start slowly but share no lock, are worth it.
+BYTES_PER_PROCESS = 1 << 30
+#: The same for HepMC, which is read event by event.
+HEPMC_BYTES_PER_PROCESS = 32 << 20
+
+_Kind: TypeAlias = type[ThreadWorker] | type[ProcessWorker]
+_Inbox: TypeAlias = "SimpleQueue[tuple[int, Any]]"
 
 
 def work_alone(workshop: Workshop, books: Books, take: Callable[[Report], None]) -> None:
-    """Do all tasks in this process, one after the other."""
+    """Do all tasks in this thread, one after the other."""
     while (task := books.next_task()) is not None:
         # In order, the start of a piece is always known.
         for report in workshop.do(task, lambda *, wait: None):
             take(report)
 
 
-class _Worker:
-    """A process with a connection; what it does at the moment, and whether it still has to be told where its piece starts."""
+def kind_of_workers(plan: Plan, number: int) -> _Kind:
+    """Threads or processes, by what the sources are and how large."""
+    slow = all(suffix(source.location).startswith(".hepmc") for source in plan.sources)
+    size = sum(source.identity["size"] or 0 for source in plan.sources)
+    return ProcessWorker if size >= number * (HEPMC_BYTES_PER_PROCESS if slow else BYTES_PER_PROCESS) else ThreadWorker
 
-    def __init__(self, workshop: Workshop) -> None:
-        ours, theirs = socket.socketpair()
-        code = _BOOTSTRAP.format(path=sys.path, descriptor=theirs.fileno())
-        # The worker's standard input ends when this process does, however that happens.
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, pass_fds=[theirs.fileno()], env={**os.environ, **_ONE_THREAD}
-        )
-        theirs.close()
-        self.connection = Connection(ours.detach())
-        self.task: Task | None = None
-        self.wants_start = False
-        self.connection.send(workshop)
+
+def work_together(number: int, workshop: Workshop, books: Books, take: Callable[[Report], None]) -> None:
+    """Do all tasks with ``number`` workers.
+
+    Raises:
+        Exception: what a worker raised; :class:`StoreError` where one has died.
+    """
+    inbox: _Inbox = SimpleQueue()
+    with _desks(number, workshop, kind_of_workers(workshop.plan, number), inbox) as desks:
+        while True:
+            for desk in desks:
+                if desk.task is None and (task := books.next_task()) is not None:
+                    desk.give(task)
+            if all(desk.task is None for desk in desks):
+                return
+            place, message = inbox.get()
+            if isinstance(message, BaseException):
+                raise message
+            if message is None:
+                desks[place].task = None
+            else:
+                take(message)
+                for desk in desks:
+                    desk.tell_start(books)
+
+
+@dataclass
+class _Desk:
+    """A worker, what it does at the moment, and whether it still has to be told where its piece starts."""
+
+    worker: ThreadWorker | ProcessWorker
+    task: Task | None = None
+    wants_start: bool = False
 
     def give(self, task: Task) -> None:
         self.task = task
         self.wants_start = isinstance(task, ReadPiece) and task.start is None
-        self.connection.send(task)
+        self.worker.give(task)
 
     def tell_start(self, books: Books) -> None:
         if self.wants_start and isinstance(self.task, ReadPiece) and (start := books.start(self.task.piece)) is not None:
             self.wants_start = False
-            self.connection.send(start)
-
-    def receive(self) -> Report | None:
-        """The next report; None at the end of the task."""
-        try:
-            message = self.connection.recv()
-        except (EOFError, ConnectionError) as error:
-            code = self.process.wait()
-            raise StoreError(
-                f"a worker of the ingest was killed or has crashed (exit code {code}); often there is not enough memory.\n"
-                "The same command goes on where it stopped; with fewer workers it needs less memory: --workers 1"
-            ) from error
-        if isinstance(message, BaseException):
-            raise message
-        if message is None:
-            self.task = None
-        return message
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.connection.close()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+            self.worker.give(start)
 
 
 @contextmanager
-def _workers(number: int, workshop: Workshop) -> Iterator[list[_Worker]]:
-    workers: list[_Worker] = []
+def _desks(number: int, workshop: Workshop, kind: _Kind, inbox: _Inbox) -> Iterator[list[_Desk]]:
+    desks: list[_Desk] = []
     try:
-        for _ in range(number):
-            workers.append(_Worker(workshop))
-        yield workers
+        for place in range(number):
+            desks.append(_Desk(kind(workshop, lambda message, place=place: inbox.put((place, message)))))
+        yield desks
     finally:
-        for worker in workers:
-            worker.stop()
-
-
-def work_together(number: int, workshop: Workshop, books: Books, take: Callable[[Report], None]) -> None:
-    """Do all tasks in ``number`` processes.
-
-    Raises:
-        UnscatterError: what a worker raised, or a worker has died.
-    """
-    with _workers(number, workshop) as workers:
-        while True:
-            for worker in workers:
-                if worker.task is None and (task := books.next_task()) is not None:
-                    worker.give(task)
-            busy = {worker.connection: worker for worker in workers if worker.task is not None}
-            if not busy:
-                return
-            for connection in wait(list(busy)):
-                report = busy[connection].receive()  # pyright: ignore[reportArgumentType]
-                if report is not None:
-                    take(report)
-            for worker in workers:
-                worker.tell_start(books)
-
-
-def serve(descriptor: int) -> None:
-    """Be a worker: do tasks from the connection until it is closed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _be_single_threaded()
-    connection = Connection(descriptor)
-    workshop: Workshop = connection.recv()
-
-    def starts(*, wait: bool) -> int | None:
-        return connection.recv() if wait or connection.poll() else None
-
-    while True:
-        try:
-            task: Task = connection.recv()
-        except EOFError:
-            return
-        try:
-            for report in workshop.do(task, starts):
-                connection.send(report)
-        except (EOFError, BrokenPipeError):
-            return
-        except Exception as error:  # noqa: BLE001 - goes to the process that shows it
-            connection.send(_sendable(error))
-            return
-        connection.send(None)
-
-
-def _end_with_parent() -> None:
-    """A worker without a parent must not go on writing: another ingest may have taken over."""
-    sys.stdin.buffer.read()
-    os._exit(1)
-
-
-def _be_single_threaded() -> None:
-    import signal
-
-    import pyarrow as pa
-
-    # Ctrl-C reaches all processes of a terminal; the parent stops the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pa.set_cpu_count(1)
-
-
-def _sendable(error: Exception) -> Any:
-    if not isinstance(error, UnscatterError):
-        error.add_note("".join(traceback.format_exception(error)))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - whatever it is that cannot be pickled
-        return RuntimeError("".join(traceback.format_exception(error)))
-    return error
+        for desk in desks:
+            desk.worker.stop()

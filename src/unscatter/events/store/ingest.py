@@ -23,9 +23,6 @@ from unscatter.events.store.work import Workshop
 from unscatter.events.store.writing import manifest_of, refuse_existing
 from unscatter.files import as_json, synchronise_directory
 
-#: Sources of less than so many bytes per worker are not worth the start of another process, which takes about two seconds.
-BYTES_PER_WORKER = 64 << 20
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -65,7 +62,7 @@ def ingest(
         store: the new directory.
         recipe: which columns, weights and cuts; all columns of the files when left out.
         tree: which tree of ROOT files, or group of HDF5 files.
-        workers: processes; as many as there are cores when left out, but fewer for small files.
+        workers: how many work at a time; as many as there are cores when left out.
         shuffle: a seed, to store the events in random order; needs twice the space on the disk while it works.
         rows_per_block: a multiple of 16.
         blocks_per_shard: blocks per file.
@@ -135,9 +132,8 @@ def _progress(books: Books) -> Progress:
 
 
 def _num_workers(plan: Plan, asked: int | None) -> int:
-    size = sum(source.identity["size"] or BYTES_PER_WORKER for source in plan.sources)
-    sensible = min(_cores(), 1 + size // BYTES_PER_WORKER) if asked is None else asked
-    return max(1, min(sensible, len(plan.pieces)))
+    tasks = max(len(plan.pieces), 1 if plan.shuffle is None else plan.buckets)
+    return max(1, min(asked or _cores(), tasks))
 
 
 def _cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ class Sink(Protocol):
 
     def commit(self) -> tuple[int, ...]:
         """Bring everything since the last commit to the disk; rows per bucket, where they are scattered."""
+        ...
+
+    def close(self) -> None:
+        """Let go of open files; what is not committed may be lost."""
         ...
 
 
@@ -58,9 +63,13 @@ class ShardSink:
         for shard, descriptor in self._files.items():
             with refusals(open_shard(self.partial, shard)):
                 os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
-                os.close(descriptor)
-        self._files.clear()
+        self.close()
         return ()
+
+    def close(self) -> None:
+        """See :class:`Sink`."""
+        while self._files:
+            os.close(self._files.popitem()[1])
 
     def _file(self, shard: int) -> int:
         if shard not in self._files:
@@ -97,6 +106,10 @@ class ScatterSink:
             file.flush()
             os.fsync(file.fileno())
         return tuple(counts.tolist())
+
+    def close(self) -> None:
+        """See :class:`Sink`."""
+        self._tables = []
 
 
 def scattered_file(partial: Path, at: int) -> Path:
@@ -136,4 +149,5 @@ def refusals(path: Path) -> Iterator[None]:
     except UnscatterError:
         raise
     except OSError as error:
-        raise StoreError(f"{write_failure(path, error)}\nThe same command goes on where it stopped.") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StoreError(write_failure(path, error) + ("\nThe same command goes on where it stopped." if full else "")) from error

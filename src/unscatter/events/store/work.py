@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
@@ -68,9 +69,12 @@ class Workshop:
                 yield Finished(task.shard, finish_shard(self.partial, self.plan.layout, task.shard, task.rows))
 
     def _read(self, task: ReadPiece, starts: Starts) -> Iterator[Report]:
+        with closing(self._sink()) as sink:
+            yield from self._read_into(_Writer(task, sink), task, starts)
+
+    def _read_into(self, writer: _Writer, task: ReadPiece, starts: Starts) -> Iterator[Report]:
         piece = self.plan.pieces[task.piece]
         source = self.plan.sources[piece.source]
-        writer = _Writer(task, self._sink())
         start = task.start
         for chunk in self._chunks(source, piece, task.first_row):
             writer.add(chunk, self._prepared(chunk, source))
@@ -123,9 +127,9 @@ class Workshop:
         table = read_scattered(self.partial, task.parts, self.plan.layout)
         columns = np.ascontiguousarray(shuffle(table, self.plan.shuffle, task.bucket).T)
         if len(table):
-            sink = ShardSink(self.partial, self.plan.layout)
-            sink.write(task.start, list(columns))
-            sink.commit()
+            with closing(ShardSink(self.partial, self.plan.layout)) as sink:
+                sink.write(task.start, list(columns))
+                sink.commit()
         return Gathered(task.bucket, task.start, len(table))
 
 
