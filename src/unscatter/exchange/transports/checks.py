@@ -81,7 +81,7 @@ def require_payload(payload: Tensor, num_parameters: int, dtype: torch.dtype) ->
     Example:
         >>> require_payload(torch.zeros(3), 3, torch.float32)
     """
-    if payload.shape != (num_parameters,) or payload.dtype is not dtype or payload.device.type != "cpu":
+    if payload.ndim != 1 or len(payload) != num_parameters or payload.dtype is not dtype or not payload.is_cpu:
         raise ShapeError(
             f"'payload' is {tuple(payload.shape)} of {payload.dtype} on {payload.device}, "
             f"but the mailboxes of this transport hold ({num_parameters},) of {dtype} on the CPU.\n"

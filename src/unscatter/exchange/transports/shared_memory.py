@@ -177,12 +177,13 @@ class SharedMemoryTransport:
         self._segment.close()
 
     def _place_of(self, rank: int) -> int:
-        if rank not in self._places:
+        place = self._places.get(rank)
+        if place is None:
             raise ExchangeError(
                 f"rank {rank} does not share memory with rank {self._rank}: the ranks of this segment are {list(self._layout.ranks)}.\n"
                 "Reach ranks of other nodes through TcpTransport or HybridTransport."
             )
-        return self._places[rank]
+        return place
 
     def _buffer(self, source: int, lane: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         if (source, lane) not in self._buffers:
