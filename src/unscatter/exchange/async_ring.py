@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from unscatter.errors import PeerLostError
-from unscatter.exchange.blending import blend_
 from unscatter.exchange.board import Board
 from unscatter.exchange.groups import Ring, ring_distances
 from unscatter.exchange.push_sum import PushSum
 from unscatter.exchange.transports import Header, Message, Transport, payload_sum
+from unscatter.exchange.transports.buffers import blend_
 
 #: Seconds between two looks at the mailboxes of a rank that must not go on alone.
 _WAIT_S = 0.001
