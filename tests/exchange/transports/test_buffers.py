@@ -50,6 +50,12 @@ def test_blends_agree_with_torch(size: int, dtype: torch.dtype, share: float) ->
     assert found_sum == pytest.approx(reference_sum, abs=1e-5 * float(found.abs().sum()))
 
 
+def test_a_large_opinion_that_hardly_counts_leaves_the_other_one_precise() -> None:
+    own = torch.full((20,), 1e8)
+    blend_(own, torch.ones(20), 1 - 2.0**-24)
+    torch.testing.assert_close(own, torch.full((20,), 1 + 1e8 * 2.0**-24))
+
+
 def test_equal_opinions_stay_equal_bit_for_bit() -> None:
     own = random(1000, 5, torch.float32)
     for share in (0.1, 0.5, 0.9):
