@@ -118,6 +118,10 @@ class Runcard(Section):
         record["run"]["path"] = str(self.run_path.absolute())
         return yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
 
+    def with_seed(self, seed: int) -> Runcard:
+        """The same runcard with another seed of the fit; pseudo-data stay the same."""
+        return self.model_copy(update={"solve": self.solve.model_copy(update={"seed": seed})})
+
     @property
     def run_path(self) -> Path:
         """The run directory."""
