@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unscatter.arrays import Events
-from unscatter.events.hashing import poisson_weights
+from unscatter.events.hashing import BootstrapKey
 from unscatter.events.streaming.reading_ahead import Window
 from unscatter.events.streaming.records import RecordLayout
 from unscatter.events.streaming.windows import Piece
@@ -48,7 +48,7 @@ class Batch:
                 numbers = torch.from_numpy(self._layout.numbers(window.records))
                 _copy_from_circle(numbers, start, torch.from_numpy(self._numbers[replica, channel, into]))
 
-    def events(self, columns: tuple[str, ...], keys: Sequence[Sequence[int]] | None) -> Events:
+    def events(self, columns: tuple[str, ...], keys: Sequence[Sequence[BootstrapKey]] | None) -> Events:
         """The batch with its weights.
 
         Args:
@@ -62,13 +62,13 @@ class Batch:
             weights = seen if weights is None else seen * weights
         return Events(self._records[..., :size].contiguous(), columns, weights)
 
-    def _seen(self, keys: Sequence[Sequence[int]]) -> Tensor:
+    def _seen(self, keys: Sequence[Sequence[BootstrapKey]]) -> Tensor:
         """How often each replica sees each event, ``[replica, channel, num_events]``."""
         numbers = self._layout.numbers(self._records.numpy()) if self._numbers is None else self._numbers
         seen = np.empty(numbers.shape, np.uint8)
         for channel, of_channel in enumerate(keys):
             for replica, key in enumerate(of_channel):
-                seen[replica, channel] = poisson_weights(key, numbers[replica, channel])
+                seen[replica, channel] = key.weights(numbers[replica, channel])
         return torch.from_numpy(seen).to(self._records.device).to(self._records.dtype)
 
 
