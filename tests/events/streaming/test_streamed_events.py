@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 from unscatter.arrays import Events, RandomStream
 from unscatter.errors import ColumnError, EventsError, NoEventsLeftError, SettingsError
 from unscatter.events import EventSource, InMemoryEvents, MovableSource, ShardedSource
+from unscatter.events.hashing import BootstrapKey
 from unscatter.events.streaming import Block, MemoryTable, StreamedEvents
+from unscatter.events.streaming.batches import Batch
 from unscatter.events.streaming.channel import Channel, PreparedTable
+from unscatter.events.streaming.placing import Placement
+from unscatter.events.streaming.reading_ahead import Window
+from unscatter.events.streaming.records import RecordLayout
+from unscatter.events.streaming.windows import Piece, WindowKey
 
 STREAM = RandomStream(11)
 FRACTIONS = (0.7, 0.3)
@@ -237,6 +243,31 @@ def test_weights_are_ones_where_only_another_channel_has_them() -> None:
     assert batch.weights is not None
     assert batch.weights[0, 0].tolist() == [1.0] * 5
     assert batch.weights[0, 1].tolist() != [1.0] * 5
+
+
+def test_source_that_was_moved_gives_the_same_batches() -> None:
+    source, moved = (_streamed({"p": _numbered(100)}, 16, replicas=2, bootstrap=True, window_blocks=2) for _ in range(2))
+    moved.batch(0, 30, STREAM)
+    moved.move_to("cpu")
+    for step in range(5):
+        assert torch.equal(moved.batch(step, 30, STREAM).values, source.batch(step, 30, STREAM).values)
+
+
+def test_rows_numbers_that_are_copied_apart_give_the_same_bootstrap_weights() -> None:
+    # Where windows are on a GPU, only events and weights of a batch are made there.
+    layout = RecordLayout(num_columns=2, weighted=True, numbered=True, dtype=np.dtype(np.float32))
+    records = layout.empty(40)
+    layout.write(records, Block((np.arange(40.0), np.arange(40.0)), np.full(40, 0.5)), first=5)
+    window = Window(records, Placement("cpu").put(torch.from_numpy(records)), turn=33)
+    keys = [[BootstrapKey.of(RandomStream(1), replica, "p") for replica in range(3)]]
+    made = []
+    for apart in (False, True):
+        batch = Batch(layout, (3, 1, 12), torch.device("cpu"), apart=apart)
+        batch.take(0, Piece(WindowKey(STREAM, 0, 0), 3, 12, 0), window)
+        made.append(batch.events(("x", "y"), keys))
+    assert torch.equal(made[0].values, made[1].values)
+    assert torch.equal(made[0].weights_or_ones(), made[1].weights_or_ones())
+    assert made[0].weights_or_ones().unique().numel() > 2
 
 
 def test_time_spent_waiting_is_counted() -> None:

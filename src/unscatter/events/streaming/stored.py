@@ -87,29 +87,35 @@ class StoredEvents:
     def sorted_columns(self) -> dict[str, float]:
         r"""Columns whose blocks differ more than chance allows, and how much: variance of the block means over that of shuffled rows.
 
-        For B blocks of shuffled rows it is :math:`1 \pm \sqrt{2 / (B - 1)}`.  Empty where a window holds all blocks anyway.
+        For B blocks of shuffled rows it is :math:`1 \pm \sqrt{2 / (B - 1)}`.
         """
         blocks, manifest = self.opened.num_blocks, self.opened.manifest
-        if blocks <= self.window_blocks:
-            return {}
-        most = max(_LEAST_ORDER, 1 + 6 * math.sqrt(2 / (blocks - 1)))
+        most = max(_LEAST_ORDER, 1 + 6 * math.sqrt(2 / max(1, blocks - 1)))
         used = self._needed if self._computes else self._places
         found = {place: manifest.summary(place).order or 0.0 for place in used.values()}
         return {name: order for name, order in found.items() if order > most}
 
-    def warn_if_sorted(self, channel: str) -> None:
-        """Say once that windows of a sorted store do not look like the whole."""
-        if found := self.sorted_columns:
-            worst = max(found, key=lambda name: found[name])
-            warnings.warn(
-                f"the rows of '{self.location}' (channel '{channel}') are not in random order: block means of the column '{worst}' vary "
-                f"{found[worst]:.3g} times as much as those of shuffled rows, so batches of one window of {self.window_blocks} blocks "
-                "differ from those of the next.\n"
-                f"Shuffle the store once: unscatter ingest SOURCES -o '{self.location}-shuffled' --shuffle 1, or mix more blocks: "
-                "window_blocks.",
-                UserWarning,
-                stacklevel=3,
-            )
+    def warn_if_sorted(self, channel: str, num_ranks: int = 1) -> None:
+        """Say that windows of a sorted store do not look like the whole, nor do the consecutive rows that ranks get.
+
+        A single rank whose windows hold all blocks is not harmed.
+        """
+        found = self.sorted_columns
+        if not found or (num_ranks == 1 and self.opened.num_blocks <= self.window_blocks):
+            return
+        worst = max(found, key=lambda name: found[name])
+        harm = (
+            f"each of the {num_ranks} ranks gets another kind of events"
+            if num_ranks > 1
+            else f"batches of one window of {self.window_blocks} blocks differ from those of the next"
+        )
+        warnings.warn(
+            f"the rows of '{self.location}' (channel '{channel}') are not in random order: block means of the column '{worst}' vary "
+            f"{found[worst]:.3g} times as much as those of shuffled rows, so {harm}.\n"
+            f"Shuffle the store once: unscatter ingest SOURCES -o '{self.location}-shuffled' --shuffle 1",
+            UserWarning,
+            stacklevel=3,
+        )
 
     def lies_inside(self, low: Sequence[float], high: Sequence[float], names: Sequence[str]) -> bool:
         """Whether the manifest, or the ranges that events are cut to, say that all events lie inside some ranges."""
