@@ -101,6 +101,11 @@ def test_rows_that_a_cut_removes_may_hold_anything() -> None:
     assert recipe.apply(chunk(Q2=[1, np.nan, 4], y=[0, np.nan, 2]), "a.root").values.tolist() == [[2.0]]
 
 
+def test_flag_that_is_missing_is_not_true() -> None:
+    recipe = Recipe(columns=["x"], cuts=["good"])
+    assert recipe.apply(chunk(x=[1, 2, 3], good=[1, np.nan, 0]), "a.root").values.tolist() == [[1.0]]
+
+
 def test_faults_name_the_row_of_the_file_the_column_and_its_formula() -> None:
     recipe = Recipe(columns={"x": "Q2 / y", "Q2": "Q2"}, cuts=["Q2 > 0"])
     with pytest.raises(EventsError, match=r"1 of 2 events in 'a.root' has [\s\S]*Column 'x = Q2 / y' has 1, the first in row 102: inf"):
