@@ -25,7 +25,7 @@ from unscatter.solve.observers import Observer, Observers
 from unscatter.solve.outcome import Diagnosis, Verdict, conclude, judge
 from unscatter.solve.pilot import needs_pilot, piloted
 from unscatter.solve.settings import SolveSettings
-from unscatter.solve.sources import EventsGiven, as_source, shard_of, split_off, warn_if_sorted
+from unscatter.solve.sources import EventsGiven, as_source, shard_of, split_off, stop_reading, warn_if_sorted
 from unscatter.solve.waiting import WaitingTime
 
 
@@ -208,6 +208,7 @@ def _judged(job: _Job, state: Any) -> Verdict:
 
 
 def _concluded(job: _Job, state: Any, verdict: Verdict, clock: _Clock) -> Fit:
+    stop_reading(job.shard)
     fit = conclude(job.problem, job.method, state, job.training, verdict, clock.seconds)
     return replace(
         fit, summary=fit.summary | job.waiting.overall() | {"num_ranks": job.exchange.num_ranks, "exchange": job.exchange.statistics()}

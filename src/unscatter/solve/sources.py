@@ -19,6 +19,7 @@ from unscatter.events import (
     SplittableSource,
     StoredEvents,
     StreamedEvents,
+    WaitingSource,
     check_inside,
 )
 from unscatter.events.store import EventStore
@@ -131,6 +132,12 @@ def shard_of(source: EventSource, exchange: Exchange) -> EventSource:
             "shard(rank, num_ranks), or pass the events themselves."
         )
     return source.shard(exchange.rank, exchange.num_ranks)
+
+
+def stop_reading(source: EventSource) -> None:
+    """Let a source that reads ahead give its threads and memory back."""
+    if isinstance(source, WaitingSource):
+        source.close()
 
 
 def _check_enough(held_out: EventSource, settings: SolveSettings) -> None:

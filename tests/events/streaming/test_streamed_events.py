@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from unscatter.events.streaming.records import RecordLayout
 from unscatter.events.streaming.windows import Piece, WindowKey
 
 STREAM = RandomStream(11)
+
+# Hypothesis dislikes threads that outlive an example: the checks of types that the tests add use the same random numbers as it does.
 FRACTIONS = (0.7, 0.3)
 
 
@@ -78,6 +81,7 @@ def test_every_event_is_used_exactly_once_per_epoch_and_replica(n: int, rows: in
         used = _rows(source, replica, 0, 3 * n, batch)
         for epoch in range(3):
             assert sorted(used[epoch * n : (epoch + 1) * n]) == list(range(n))
+    source.close()
 
 
 @settings(deadline=None, max_examples=25)
@@ -93,6 +97,8 @@ def test_batch_is_a_pure_function_of_its_arguments_so_that_a_resumed_fit_needs_o
         found = fresh.batch(step, batch, STREAM)
         assert torch.equal(found.values, expected[step].values)
         assert torch.equal(found.weights_or_ones(), expected[step].weights_or_ones())
+    walked.close()
+    fresh.close()
 
 
 @settings(deadline=None, max_examples=15)
@@ -114,6 +120,7 @@ def test_split_and_bootstrap_give_the_events_and_weights_of_those_in_memory(
             batch = mine.batch(0, whole.num_events, STREAM)
             one = Events(batch.values[-1, c], batch.columns, batch.weights_or_ones()[-1, c])
             assert _weight_of_event(one) == _weight_of_event(whole)
+        mine.close()
 
 
 @settings(deadline=None, max_examples=15)
@@ -129,6 +136,7 @@ def test_shards_are_disjoint_balanced_to_one_and_keep_the_weights_of_their_rows(
         batch = shard.batch(0, length, STREAM)
         together |= _weight_of_event(Events(batch.values[1], batch.columns, batch.weights_or_ones()[1]))
         assert shard.exposure == 1 / num_ranks
+        shard.close()
     assert together == by_event
     torch.testing.assert_close(sum(shard.counts for shard in shards), whole.counts)
 
@@ -268,6 +276,16 @@ def test_rows_numbers_that_are_copied_apart_give_the_same_bootstrap_weights() ->
     assert torch.equal(made[0].values, made[1].values)
     assert torch.equal(made[0].weights_or_ones(), made[1].weights_or_ones())
     assert made[0].weights_or_ones().unique().numel() > 2
+
+
+def test_closed_source_has_no_threads_and_begins_again_when_asked() -> None:
+    source, before = _streamed({"p": _numbered(100)}, 10), threading.active_count()
+    batch = source.batch(3, 30, STREAM)
+    assert threading.active_count() > before
+    source.close()
+    assert threading.active_count() == before
+    assert torch.equal(source.batch(3, 30, STREAM).values, batch.values)
+    source.close()
 
 
 def test_time_spent_waiting_is_counted() -> None:

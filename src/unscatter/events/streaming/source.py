@@ -156,6 +156,11 @@ class StreamedEvents:
         for reader in self._readers:
             reader.place(self._device)
 
+    def close(self) -> None:
+        """Stop reading ahead and give the memory of the windows back; the next batch begins again."""
+        for reader in self.__dict__.get("_readers", ()):
+            reader.close()
+
     def as_measured(self) -> StreamedEvents:
         """The same events for a single replica, without bootstrap."""
         return self._with({channel.name: channel for channel in self._channels}, replicas=1, bootstrap=False, seed=0)
