@@ -14,14 +14,11 @@ from hypothesis import strategies as st
 from unscatter.arrays import Events, RandomStream
 from unscatter.errors import ColumnError, EventsError, NoEventsLeftError, SettingsError
 from unscatter.events import EventSource, InMemoryEvents, MovableSource, ShardedSource
-from unscatter.events.hashing import BootstrapKey
 from unscatter.events.streaming import Block, MemoryTable, StreamedEvents
 from unscatter.events.streaming.batches import Batch
 from unscatter.events.streaming.channel import Channel, PreparedTable
 from unscatter.events.streaming.placing import Placement
-from unscatter.events.streaming.reading_ahead import Window
-from unscatter.events.streaming.records import RecordLayout
-from unscatter.events.streaming.windows import Piece, WindowKey
+from unscatter.events.streaming.reading_ahead import WindowReader
 
 STREAM = RandomStream(11)
 
@@ -261,21 +258,25 @@ def test_source_that_was_moved_gives_the_same_batches() -> None:
         assert torch.equal(moved.batch(step, 30, STREAM).values, source.batch(step, 30, STREAM).values)
 
 
-def test_rows_numbers_that_are_copied_apart_give_the_same_bootstrap_weights() -> None:
-    # Where windows are on a GPU, only events and weights of a batch are made there.
-    layout = RecordLayout(num_columns=2, weighted=True, numbered=True, dtype=np.dtype(np.float32))
-    records = layout.empty(40)
-    layout.write(records, Block((np.arange(40.0), np.arange(40.0)), np.full(40, 0.5)), first=5)
-    window = Window(records, Placement("cpu").put(torch.from_numpy(records)), turn=33)
-    keys = [[BootstrapKey.of(RandomStream(1), replica, "p") for replica in range(3)]]
+def test_windows_that_are_copied_to_a_device_give_the_same_events_and_weights() -> None:
+    # The way of a GPU without one: windows are merged into a buffer and copied, and the rows' numbers stay in main memory.
+    source = _streamed({"p": _numbered(100, weighted=True)}, 16, replicas=3, bootstrap=True, window_blocks=3)
+    (channel,) = source._channels
     made = []
-    for apart in (False, True):
-        batch = Batch(layout, (3, 1, 12), torch.device("cpu"), apart=apart)
-        batch.take(0, Piece(WindowKey(STREAM, 0, 0), 3, 12, 0), window)
-        made.append(batch.events(("x", "y"), keys))
-    assert torch.equal(made[0].values, made[1].values)
-    assert torch.equal(made[0].weights_or_ones(), made[1].weights_or_ones())
-    assert made[0].weights_or_ones().unique().numel() > 2
+    for placement in (Placement("cpu"), Placement("cpu", copies=True)):
+        reader = WindowReader(channel, source._layout, 3)
+        reader.place(placement)
+        for step in range(9):
+            batch = Batch(source._layout, (3, 1, 12), torch.device("cpu"), placed=placement.copies)
+            for piece in reader.order.pieces(step, 12, STREAM):
+                batch.take(0, piece, reader.get(piece.key))
+            made.append(batch.events(source.columns, [source._keys("p")]))
+        reader.close()
+    for one, other, whole in zip(made[:9], made[9:], (source.batch(step, 12, STREAM) for step in range(9)), strict=True):
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.values, whole.values)
+        assert torch.equal(one.weights_or_ones(), other.weights_or_ones())
+        assert torch.equal(one.weights_or_ones(), whole.weights_or_ones())
 
 
 def test_closed_source_has_no_threads_and_begins_again_when_asked() -> None:

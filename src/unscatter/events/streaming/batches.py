@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,16 +21,17 @@ class Batch:
     Args:
         layout: of the records.
         shape: ``(replicas, channels, num_events)``.
-        device: where the windows are.
-        apart: whether the rows' numbers are copied from main memory by themselves, as they must be where windows are on another device.
+        device: where batches are made.
+        placed: whether windows were copied to the device; the rows' numbers are then taken from main memory by themselves.
     """
 
-    def __init__(self, layout: RecordLayout, shape: tuple[int, int, int], device: torch.device, *, apart: bool | None = None) -> None:
+    def __init__(self, layout: RecordLayout, shape: tuple[int, int, int], device: torch.device, *, placed: bool | None = None) -> None:
         self._layout = layout
-        apart = device.type != "cpu" if apart is None else apart
+        placed = device.type != "cpu" if placed is None else placed
         dtype = torch.float64 if layout.dtype == np.float64 else torch.float32
         self._records = torch.empty(*shape, layout.width, dtype=dtype, device=device)
-        self._numbers = np.empty(shape, np.int64) if layout.numbered and apart else None
+        self._host = None if placed else self._records.numpy()
+        self._numbers = np.empty(shape, np.int64) if layout.numbered and placed else None
 
     def take(self, channel: int, piece: Piece, window: Window) -> None:
         """Copy a piece of a window, for each replica from another place of its circle.
@@ -41,13 +41,23 @@ class Batch:
             piece: which rows of the window, and where they go.
             window: where they come from.
         """
-        replicas, length = len(self._records), len(window.records)
+        replicas, length = len(self._records), len(window.order)
+        into = slice(piece.at, piece.at + piece.num_events)
         for replica in range(replicas):
             start = (piece.first + window.turn + replica * length // replicas) % length
-            into = slice(piece.at, piece.at + piece.num_events)
-            _copy_from_circle(window.placed.records, start, self._records[replica, channel, into])
-            if self._numbers is not None:
-                _copy_from_circle(self._layout.numbers(window.records), start, self._numbers[replica, channel, into])
+            for here, there in _around(start, piece.num_events, length):
+                self._copy(window, here, (replica, channel, slice(into.start + there.start, into.start + there.stop)))
+
+    def _copy(self, window: Window, rows: slice, place: tuple[int, int, slice]) -> None:
+        """Copy consecutive rows of a window's order."""
+        if self._host is not None:
+            # The merge of the blocks; every block is read from front to back.
+            window.records.take(window.order[rows], axis=0, out=self._host[place], mode="clip")
+            return
+        assert window.placed is not None
+        self._records[place] = window.placed.records[rows]
+        if self._numbers is not None:
+            self._numbers[place] = self._layout.numbers(window.records[window.order[rows]])
 
     def events(self, columns: tuple[str, ...], keys: Sequence[Sequence[BootstrapKey]] | None) -> Events:
         """The batch with its weights.
@@ -73,9 +83,14 @@ class Batch:
         return torch.from_numpy(seen).to(self._records.device).to(self._records.dtype)
 
 
-def _copy_from_circle(circle: Tensor | np.ndarray, start: int, out: Any) -> None:
-    """Copy ``circle[start:]`` to ``out``, going on at the beginning where it ends."""
-    before_end = min(len(out), len(circle) - start)
-    out[:before_end] = circle[start : start + before_end]
-    if before_end < len(out):
-        out[before_end:] = circle[: len(out) - before_end]
+def _around(start: int, count: int, length: int) -> Iterator[tuple[slice, slice]]:
+    """Stretches of a circle of ``length`` from ``start`` on, and where they stand among the ``count`` that are wanted.
+
+    Example:
+        >>> list(_around(8, 4, 10))
+        [(slice(8, 10, None), slice(0, 2, None)), (slice(0, 2, None), slice(2, 4, None))]
+    """
+    before_end = min(count, length - start)
+    yield slice(start, start + before_end), slice(0, before_end)
+    if before_end < count:
+        yield slice(0, count - before_end), slice(before_end, count)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,11 +16,11 @@ _DTYPES = {4: torch.float32, 8: torch.float64}
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """Records where batches are made.
+    """A window's records on a device.
 
     Args:
-        records: ``[rows, width]``.
-        copied: tells when the copy is complete, or None where there was none to make.
+        records: in their random order, ``[rows, width]``.
+        copied: tells when the copy is complete, or None where it is.
     """
 
     records: Tensor
@@ -28,24 +30,51 @@ class Placed:
 class Placement:
     """Puts windows on a device.
 
-    For a GPU they are filled in pinned memory and copied on a stream of their own, so that the copy runs beside the steps.
+    For a GPU they are merged into pinned memory and copied on a stream of their own, so that the copy runs beside the steps.
 
     Args:
         device: where batches are made.
+        copies: whether windows are copied at all; not to main memory, where they are.
     """
 
-    def __init__(self, device: torch.device | str) -> None:
+    def __init__(self, device: torch.device | str, *, copies: bool | None = None) -> None:
         self.device = torch.device(device)
+        self.copies = self.device.type != "cpu" if copies is None else copies
         self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._buffers: deque[Tensor] = deque()
 
-    def buffer(self, num_rows: int, layout: RecordLayout) -> Tensor:
-        """Memory for a window, ``[num_rows, width]``, pinned where it is copied from."""
-        return torch.empty(num_rows, layout.width, dtype=_DTYPES[layout.dtype.itemsize], pin_memory=self._side is not None)
+    def put(self, records: np.ndarray, order: np.ndarray, layout: RecordLayout) -> Placed | None:
+        """The records on the device in a given order; None where they stay where they are.
 
-    def put(self, records: Tensor) -> Placed:
-        """The records on the device; the copy may still be under way."""
+        Args:
+            records: ``[slots * capacity, width]``.
+            order: which of them, ``[rows]``.
+            layout: of the records.
+        """
+        if not self.copies:
+            return None
+        buffer = self._take_buffer(len(records), layout)
+        records.take(order, axis=0, out=buffer.numpy()[: len(order)], mode="clip")
+        placed = self._copied(buffer[: len(order)])
+        self._buffers.append(buffer)
+        return placed
+
+    def wait(self, placed: Placed | None) -> None:
+        """Let the current stream of the device wait for a copy, and tell the allocator that it uses it."""
+        if placed is not None and placed.copied is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(placed.copied)
+            placed.records.record_stream(current)
+
+    def _take_buffer(self, num_rows: int, layout: RecordLayout) -> Tensor:
+        try:
+            return self._buffers.pop()
+        except IndexError:
+            return torch.empty(num_rows, layout.width, dtype=_DTYPES[layout.dtype.itemsize], pin_memory=self._side is not None)
+
+    def _copied(self, records: Tensor) -> Placed:
         if self._side is None:
-            return Placed(records.to(self.device))
+            return Placed(records.to(self.device, copy=True))
         with torch.cuda.stream(self._side):
             copy = records.to(self.device, non_blocking=True)
             copied = torch.cuda.Event()
@@ -53,10 +82,3 @@ class Placement:
         # The buffer is filled again only after the thread has seen the copy's end.
         copied.synchronize()
         return Placed(copy, copied)
-
-    def wait(self, placed: Placed) -> None:
-        """Let the current stream of the device wait for a copy, and tell the allocator that it uses it."""
-        if placed.copied is not None:
-            current = torch.cuda.current_stream(self.device)
-            current.wait_event(placed.copied)
-            placed.records.record_stream(current)

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from unscatter.arrays import RandomStream
 from unscatter.events.streaming.channel import Channel
@@ -27,17 +26,19 @@ _FETCHED_AHEAD = 4
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """One window's records in their random order.
+    """One window's records.
 
     Args:
-        records: ``[rows, width]`` in main memory.
-        placed: the same where batches are made, see :class:`~unscatter.events.streaming.placing.Placement`.
+        records: in main memory, block after block, ``[slots * capacity, width]``.
+        order: which of them, in their random order, ``[rows]``.
         turn: where the circle that replicas go round starts.
+        placed: the same on a device, where batches are made there.
     """
 
     records: np.ndarray
-    placed: Placed
+    order: np.ndarray
     turn: int
+    placed: Placed | None = None
 
 
 class WindowReader:
@@ -60,18 +61,17 @@ class WindowReader:
         self._fetcher: ThreadPoolExecutor | None = None
         self._fetched: tuple[WindowKey, ...] = ()
         self._fillers: deque[WindowFiller] = deque()
-        self._buffers: deque[torch.Tensor] = deque()
-        self._filling: dict[WindowKey, Future[tuple[torch.Tensor, Window]]] = {}
+        self._buffers: deque[np.ndarray] = deque()
+        self._filling: dict[WindowKey, Future[Window]] = {}
         self._current: tuple[WindowKey | None, Window | None] = (None, None)
         self._patterns: dict[tuple[RandomStream, int], MergePattern] = {}
         self._drawing = threading.Lock()
 
-    def place(self, device: torch.device | str) -> None:
-        """Windows are put on a device from now on."""
+    def place(self, placement: Placement) -> None:
+        """Windows are put somewhere else from now on."""
         self._forget(())
-        self._buffers.clear()
         self._current = (None, None)
-        self._placement = Placement(device)
+        self._placement = placement
 
     def close(self) -> None:
         """Stop reading ahead, and give the memory of the windows back; the next window that is asked for begins again."""
@@ -92,7 +92,7 @@ class WindowReader:
         began = time.perf_counter()
         future = self._filling.get(key) or self._start(key)
         try:
-            window = future.result()[1]
+            window = future.result()
         except BaseException:
             self._forget(())
             raise
@@ -130,38 +130,37 @@ class WindowReader:
         for key in [key for key in self._filling if key not in wanted]:
             self._filling.pop(key).add_done_callback(self._take_back)
 
-    def _take_back(self, future: Future[tuple[torch.Tensor, Window]]) -> None:
+    def _take_back(self, future: Future[Window]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self._buffers.append(future.result()[0])
+            self._buffers.append(future.result().records)
 
-    def _start(self, key: WindowKey) -> Future[tuple[torch.Tensor, Window]]:
+    def _start(self, key: WindowKey) -> Future[Window]:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_AHEAD, f"read-ahead {self._channel.name}")
         blocks = self.order.epoch(key.stream, key.epoch).blocks_of(key.window)
         self._filling[key] = self._threads.submit(self._fill, key, blocks, self.order.turn(key))
         return self._filling[key]
 
-    def _fill(self, key: WindowKey, blocks: tuple[int, ...], turn: int) -> tuple[torch.Tensor, Window]:
+    def _fill(self, key: WindowKey, blocks: tuple[int, ...], turn: int) -> Window:
         pattern = self._pattern(key)
-        filler = self._take_filler()
-        buffer = self._take_buffer()
-        num_rows = filler.fill(self._channel.read_numbered, blocks, pattern, buffer.numpy())
+        filler, records = self._take_filler(), self._take_buffer()
+        order = filler.fill(self._channel.read_numbered, blocks, pattern, records.reshape(*pattern.within.shape, -1))
         for block in blocks:
             self._channel.release(block)
         self._fillers.append(filler)
-        return buffer, Window(buffer.numpy()[:num_rows], self._placement.put(buffer[:num_rows]), turn)
+        return Window(records, order, turn, self._placement.put(records, order, self._layout))
 
     def _take_filler(self) -> WindowFiller:
         try:
             return self._fillers.pop()
         except IndexError:
-            return WindowFiller(self._layout, self.order.slots, self.order.capacity)
+            return WindowFiller(self._layout, self.order.capacity)
 
-    def _take_buffer(self) -> torch.Tensor:
+    def _take_buffer(self) -> np.ndarray:
         try:
             return self._buffers.pop()
         except IndexError:
-            return self._placement.buffer(self.order.slots * self.order.capacity, self._layout)
+            return self._layout.empty(self.order.slots * self.order.capacity)
 
     def _pattern(self, key: WindowKey) -> MergePattern:
         """The pattern of an epoch; its windows differ by their blocks and by where their circle starts."""

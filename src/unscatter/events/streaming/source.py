@@ -18,6 +18,7 @@ from unscatter.events.splitting import check_fractions
 from unscatter.events.streaming.batches import Batch
 from unscatter.events.streaming.channel import Channel
 from unscatter.events.streaming.checks import check_channels
+from unscatter.events.streaming.placing import Placement
 from unscatter.events.streaming.reading_ahead import WindowReader
 from unscatter.events.streaming.records import RecordLayout
 from unscatter.events.streaming.sampling import Sampled, read_all, read_rows, sampled_rows
@@ -154,7 +155,7 @@ class StreamedEvents:
         """Copy windows to a device as they are filled, so that batches are made there."""
         self._device = torch.device(device)
         for reader in self._readers:
-            reader.place(self._device)
+            reader.place(Placement(self._device))
 
     def close(self) -> None:
         """Stop reading ahead and give the memory of the windows back; the next batch begins again."""
