@@ -1,30 +1,30 @@
 """How fast an ingest is, next to reading alone with uproot or pyarrow.
 
     python benchmarks/events/ingest.py
-    python benchmarks/events/ingest.py --rows 6e7 --rounds 7 --only parquet
+    python benchmarks/events/ingest.py --rows 1e8 --rounds 7 --only parquet
 
-Both read the same files in turn, round after round, and the medians are compared; the files are written before, and are in the page
-cache.  Reading alone makes NumPy arrays of all columns, chunk by chunk, and lets them go; an ingest also checks, writes, synchronises and
-describes them.  They have as many processes each: one, where pyarrow may use all its threads for both, and one per core.  The processes
-that read alone are running already; those of an ingest have to start.  Parquet is compressed by snappy, ROOT is written by uproot with
-zlib, four columns of float32 each.
+Both read the same files in turn, round after round, and the medians are compared.  Reading alone makes NumPy arrays of all columns, chunk
+by chunk, and lets them go; an ingest also checks, writes, synchronises and describes them.  Both have as many threads over the files: one,
+and one per core; pyarrow may use threads of its own in both.  From the disk means that the files were thrown out of the page cache before,
+as those that are larger than memory are; from the page cache, that nothing but the result touches the disk.  Next to the ratio of the
+rates stands that of the processor time, which says the same where other programs share the cores.
+
+Parquet is compressed by snappy, ROOT by uproot with zlib (level 1), four columns of float32 of random numbers, which hardly shrink.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing as mp
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from multiprocessing.pool import Pool
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -54,67 +54,77 @@ def write_parquet(path: Path, num_rows: int, seed: int) -> None:
 
 def write_root(path: Path, num_rows: int, seed: int) -> None:
     with uproot.recreate(path, compression=uproot.ZLIB(1)) as file:
+        tree = file.mktree("events", dict.fromkeys(COLUMNS, np.float32))
         for first in range(0, num_rows, CHUNK // 4):
-            part = columns(min(CHUNK // 4, num_rows - first), seed + first)
-            file["events"].extend(part) if first else file.mktree("events", dict.fromkeys(COLUMNS, np.float32)).extend(part)
+            tree.extend(columns(min(CHUNK // 4, num_rows - first), seed + first))
 
 
-def num_rows(step: Mapping[str, np.ndarray]) -> int:
+def length(step: Mapping[str, np.ndarray]) -> int:
     return len(next(iter(step.values())))
 
 
 def read_parquet(path: Path) -> int:
     with pq.ParquetFile(path) as file:
-        return sum(num_rows({str(i): column.to_numpy() for i, column in enumerate(batch.columns)}) for batch in file.iter_batches(CHUNK))
+        batches = file.iter_batches(CHUNK)
+        return sum(length({name: batch.column(name).to_numpy() for name in COLUMNS}) for batch in batches)
 
 
 def read_root(path: Path) -> int:
     with uproot.open(path) as file:
-        return sum(map(num_rows, file["events"].iterate(step_size=CHUNK, library="np")))
+        return sum(map(length, file["events"].iterate(step_size=CHUNK, library="np")))
 
 
 WRITE: dict[str, Callable[[Path, int, int], None]] = {"parquet": write_parquet, "root": write_root}
 READ: dict[str, Callable[[Path], int]] = {"parquet": read_parquet, "root": read_root}
 
 
-def single_threaded() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    pa.set_cpu_count(1)
+class Cost(NamedTuple):
+    seconds: float
+    processor_s: float
 
 
-def read_all(kind: str, files: list[Path], pool: Pool | None) -> int:
-    return sum(map(READ[kind], files) if pool is None else pool.imap_unordered(READ[kind], files))
+def read_all(kind: str, files: list[Path], threads: int) -> int:
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(READ[kind], files))
 
 
 def ingest_all(files: list[Path], store: Path, workers: int) -> int:
-    # The start of a worker, which takes a second or two, is part of the time.
-    try:
-        return ingest(files, store, workers=workers).num_rows
-    finally:
-        shutil.rmtree(store, ignore_errors=True)
+    return ingest(files, store, workers=workers).num_rows
 
 
-def timed(work: Callable[[], int]) -> float:
-    start = time.perf_counter()
+def forget(files: list[Path]) -> None:
+    """Throw files out of the page cache."""
+    for file in files:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def cost(work: Callable[[], int]) -> Cost:
+    start, before = time.perf_counter(), os.times()
     work()
-    return time.perf_counter() - start
+    after = os.times()
+    return Cost(time.perf_counter() - start, sum(after[:4]) - sum(before[:4]))
 
 
-def compare(kind: str, files: list[Path], folder: Path, num_rows: int, workers: int, rounds: int) -> None:
-    context = mp.get_context("spawn")
-    pool = context.Pool(workers, single_threaded) if workers > 1 else None
+def compare(kind: str, files: list[Path], folder: Path, num_rows: int, workers: int, rounds: int, *, cold: bool) -> None:
     reading, ingesting = [], []
     for _ in range(rounds):
-        reading.append(timed(partial(read_all, kind, files, pool)))
-        ingesting.append(timed(partial(ingest_all, files, folder / "store", workers)))
-    if pool is not None:
-        pool.terminate()
-    ratios = sorted(read / wrote for read, wrote in zip(reading, ingesting, strict=True))
-    read, wrote = (num_rows / statistics.median(times) / 1e6 for times in (reading, ingesting))
-    size = 4 * len(COLUMNS)
+        for work, found in (
+            (partial(read_all, kind, files, workers), reading),
+            (partial(ingest_all, files, folder / "store", workers), ingesting),
+        ):
+            if cold:
+                forget(files)
+            found.append(cost(work))
+            shutil.rmtree(folder / "store", ignore_errors=True)
+    read, wrote = (Cost(*(statistics.median(of_round) for of_round in zip(*costs, strict=True))) for costs in (reading, ingesting))
+    ratios = sorted(r.seconds / i.seconds for r, i in zip(reading, ingesting, strict=True))
     print(
-        f"{kind:<8} {workers} {'process ' if workers == 1 else 'processes'}  reading {read:6.1f} M rows/s ({read * size:5.0f} MB/s)   "
-        f"ingest {wrote:6.1f} M rows/s ({wrote * size:5.0f} MB/s)   ratio {wrote / read:.2f}  (rounds {ratios[0]:.2f} to {ratios[-1]:.2f})",
+        f"{kind:<8} from the {'disk      ' if cold else 'page cache'} {workers} {'worker ' if workers == 1 else 'workers'}"
+        f"  reading {num_rows / read.seconds / 1e6:6.1f}  ingest {num_rows / wrote.seconds / 1e6:6.1f} M rows/s"
+        f"  ratio {read.seconds / wrote.seconds:.2f} (rounds {ratios[0]:.2f} to {ratios[-1]:.2f})"
+        f"  of processor time {read.processor_s / wrote.processor_s:.2f}",
         flush=True,
     )
 
@@ -125,24 +135,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", choices=sorted(READ), default=None)
-    parser.add_argument("--folder", type=Path, default=None, help="where the files are written; a temporary directory when left out")
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where files are written and removed; best not in memory")
     arguments = parser.parse_args()
-    num_rows = int(arguments.rows)
+    num_rows = int(arguments.rows) // FILES * FILES
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         for kind in [arguments.only] if arguments.only else READ:
             files = [folder / f"run{number}.{kind}" for number in range(FILES)]
             for number, file in enumerate(files):
                 WRITE[kind](file, num_rows // FILES, number)
-            print(
-                f"{kind:<8} {FILES} files, {sum(f.stat().st_size for f in files) / 1e6:.0f} MB, {num_rows // FILES * FILES:,} rows",
-                flush=True,
-            )
-            for workers in sorted({1, arguments.workers}):
-                compare(kind, files, folder, num_rows // FILES * FILES, workers, arguments.rounds)
+            print(f"{kind}: {FILES} files, {sum(f.stat().st_size for f in files) / 1e6:.0f} MB, {num_rows:,} rows", flush=True)
+            for cold in (True, False):
+                for workers in sorted({1, arguments.workers}):
+                    compare(kind, files, folder, num_rows, workers, arguments.rounds, cold=cold)
             for file in files:
                 file.unlink()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -259,7 +260,9 @@ def test_a_journal_that_was_cut_short_loses_only_its_last_line(files: Path, tmp_
         lines = journal.read_bytes()
         journal.write_bytes(lines[: len(lines) - cut])
         with pytest.raises(Stopped):
-            small_ingest(files, tmp_path / "store", progress=stop_after(1))
+            small_ingest(files, tmp_path / "store", progress=stop_after(3))
+        # What comes after the torn line can be read: every stop adds four reports.
+        assert len([json.loads(line) for line in journal.read_bytes().splitlines()]) == len(lines.splitlines()) + 4 - bool(cut)
     assert_same(small_ingest(files, tmp_path / "store"), small_ingest(files, tmp_path / "whole"))
 
 
@@ -315,3 +318,23 @@ def test_impossible_settings_are_answered_in_words(files: Path, tmp_path: Path) 
     with pytest.raises(SettingsError, match="multiple of 16"):
         ingest(files, tmp_path / "store", rows_per_block=100)
     assert list(tmp_path.iterdir()) == [files]
+
+
+def test_large_row_groups_are_read_once(tmp_path: Path) -> None:
+    pq.write_table(pa.table(make_table(2000, 0)), tmp_path / "one.parquet", row_group_size=700)
+    recipe = plan.make_plan(tmp_path / "one.parquet", Recipe(), tree=None, shuffle=None, rows_per_block=64, blocks_per_shard=4)
+    assert [(piece.first_row, piece.last_row) for piece in recipe.pieces] == [(0, 700), (700, 1400), (1400, 2000)]
+
+
+def test_a_store_is_a_source_too(files: Path, tmp_path: Path) -> None:
+    store = small_ingest(files, tmp_path / "store", Recipe(columns=["x", "Q2"], weight="1 + x"))
+    again = small_ingest(store.path, tmp_path / "again", Recipe(weight="weight"))
+    assert again.manifest.shards == store.manifest.shards
+
+
+def test_an_unfinished_store_says_so(files: Path, tmp_path: Path) -> None:
+    stopped_ingest(files, tmp_path)
+    with pytest.raises(StoreError, match="is an ingest that has not come to its end"):
+        EventStore.open(tmp_path / "store.partial")
+    with pytest.raises(StoreError, match="its ingest has not come to its end"):
+        EventStore.open(tmp_path / "store")

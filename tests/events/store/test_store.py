@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from unscatter.errors import EventsError, StoreError
-from unscatter.events.store import EventStore, Layout, is_store, write_store
+from unscatter.events.store import EventStore, Layout, is_store, write_manifest, write_store
 from unscatter.events.store.shards import Shard
 
 ROWS, PER_BLOCK, PER_SHARD = 1000, 32, 4
@@ -205,7 +206,12 @@ def test_a_flipped_bit_outside_of_the_numbers_is_an_error_or_harmless(store: Eve
     table, whole = columns(), path.read_bytes()
     messages = [p for block in range(PER_SHARD) for p in range(layout.body(block) - layout.message_bytes, layout.body(block))]
     noticed = 0
-    for position in [*range(layout.header_bytes), *messages, *range(layout.body(PER_SHARD) - layout.message_bytes, len(whole))]:
+    # All of what Arrow reads first and last, and some of what it reads in between.
+    for position in [
+        *range(0, layout.header_bytes, 2),
+        *messages[::9],
+        *range(layout.body(PER_SHARD) - layout.message_bytes, len(whole), 2),
+    ]:
         change(path, position, 1 << position % 8)
         try:
             found = Shard(path, layout, rows).columns(3)
@@ -234,3 +240,27 @@ def test_arrow_reads_the_shards(store: EventStore) -> None:
     for name, column in columns().items():
         np.testing.assert_array_equal(table.column(name).to_numpy(), column)
     assert not any(field.nullable for field in table.schema)
+
+
+def test_columns_of_several_kinds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EventsError, match=r"all float32 or all float64, got \{'x': 'float32', 'y': 'int64'\}"):
+        write_store(tmp_path / "store", [{"x": np.zeros(3, np.float32), "y": np.arange(3)}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_cannot_name_files_elsewhere(store: EventStore, tmp_path: Path) -> None:
+    (tmp_path / "secret.arrow").write_bytes((store.path / "shards" / "00000.arrow").read_bytes())
+    first, *others = store.manifest.shards
+    write_manifest(store.path, replace(store.manifest, shards=(replace(first, file="../../secret.arrow"), *others)))
+    with pytest.raises(StoreError, match="contradicts itself"):
+        EventStore.open(store.path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 500, ROWS - 1])
+def test_values_that_are_not_finite_are_refused(value: float, row: int, tmp_path: Path) -> None:
+    table = columns()
+    table["Q2"][row] = value
+    with pytest.raises(EventsError, match="column 'Q2' holds values that are NaN or infinite, in the rows"):
+        write_store(tmp_path / "store", [table], rows_per_block=PER_BLOCK, blocks_per_shard=PER_SHARD)
+    assert list(tmp_path.iterdir()) == []

@@ -36,6 +36,10 @@ class FileReader(ABC):
     def _read(self, columns: tuple[str, ...], first_row: int, rows_per_chunk: int) -> Iterator[Piece]:
         """Consecutive pieces from ``first_row`` on, of whatever length suits the format."""
 
+    def entrances(self) -> Sequence[int] | None:
+        """Rows beside the first at which reading can begin without the work for those before them; None where it can begin anywhere."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the file."""

@@ -29,6 +29,11 @@ class ParquetReader(FileReader):
         """Number of rows, from the footer."""
         return self._file.metadata.num_rows
 
+    def entrances(self) -> list[int]:
+        """First rows of the row groups: of each of them all is decoded before its first row can be had."""
+        metadata = self._file.metadata
+        return np.cumsum([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)], dtype=np.int64)[:-1].tolist()
+
     def _repeated(self) -> tuple[str, ...]:
         return repeated(self._schema.names)
 

@@ -35,6 +35,10 @@ class EventReader(Protocol):
         """Number of rows; None where only reading tells, as for text."""
         ...
 
+    def entrances(self) -> Sequence[int] | None:
+        """Rows beside the first at which reading can begin without the work for those before them; None where it can begin anywhere."""
+        ...
+
     def chunks(self, columns: Sequence[str], *, first_row: int = 0, rows_per_chunk: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
         """All rows from ``first_row`` on, in order, at most ``rows_per_chunk`` at a time.
 

@@ -92,22 +92,22 @@ class Layout:
             object.__setattr__(self, "header_bytes", header)
             object.__setattr__(self, "message_bytes", body - header)
 
-    @property
+    @cached_property
     def rows_per_shard(self) -> int:
         """Rows of a full shard."""
         return self.rows_per_block * self.blocks_per_shard
 
-    @property
+    @cached_property
     def itemsize(self) -> int:
         """Bytes of one number."""
         return np.dtype(self.dtype).itemsize
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of one row of all columns."""
         return self.itemsize * len(self.columns)
 
-    @property
+    @cached_property
     def column_bytes(self) -> int:
         """Bytes of one column of a full block."""
         return self.rows_per_block * self.itemsize
@@ -124,8 +124,11 @@ class Layout:
 
     def body(self, block: int) -> int:
         """Position of the first column of a block in a shard whose earlier blocks are full."""
-        stride = self.message_bytes + len(self.columns) * self.column_bytes
-        return self.header_bytes + block * stride + self.message_bytes
+        return self.header_bytes + block * self._stride + self.message_bytes
+
+    @cached_property
+    def _stride(self) -> int:
+        return self.message_bytes + len(self.columns) * self.column_bytes
 
     def column_position(self, block: int, column: int, num_rows: int) -> int:
         """Position of one column of a block of ``num_rows``, which are fewer than others have in the last block only."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from unscatter.errors import StoreError, UnscatterError
 from unscatter.events.store.checksums import checksum
-from unscatter.events.store.layout import MANIFEST_NAME, Layout, partial_path, shard_name
+from unscatter.events.store.layout import JOURNAL_NAME, MANIFEST_NAME, Layout, partial_path, shard_name
 from unscatter.files import as_json, atomic_write, missing_path
 
 FORMAT_NAME = "unscatter event store"
@@ -173,6 +173,8 @@ def _missing(store: Path) -> str:
         return missing_path(store)
     if not store.is_dir():
         return f"'{store}' is a file, not an event store. Make a store of it: unscatter ingest '{store}' -o '{store.with_suffix('')}'"
+    if (store / JOURNAL_NAME).is_file():
+        return f"'{store}' is an ingest that has not come to its end.\nStart the same ingest again: it goes on where it was."
     return f"'{store}' is not an event store, or has lost its manifest: it has no '{MANIFEST_NAME}'.\n{_remedy(store)}"
 
 

@@ -157,9 +157,8 @@ def _pieces(number: int, reader: EventReader) -> Iterator[Piece]:
 
 def _entrances(reader: EventReader, rows: int) -> Iterator[int]:
     """Rows inside a file, about a piece apart, where reading can begin: where the file says that it is cheap, or anywhere."""
-    ask = getattr(reader, "entrances", None)
-    latest = 0
-    for row in range(PIECE_ROWS, rows, PIECE_ROWS) if ask is None else ask():
+    entrances, latest = reader.entrances(), 0
+    for row in range(PIECE_ROWS, rows, PIECE_ROWS) if entrances is None else entrances:
         if row - latest >= PIECE_ROWS and rows - row >= PIECE_ROWS // 2:
             yield row
             latest = row

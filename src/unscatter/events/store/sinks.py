@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from unscatter.errors import StoreError, UnscatterError
-from unscatter.events.store.layout import SHARDS_NAME, Layout
+from unscatter.events.store.layout import SHARDS_NAME, Layout, Stretch
 from unscatter.events.store.shuffling import scatter
 from unscatter.files import write_failure
+
+#: Columns that are handed to the system at once; every system takes as many.
+_MAX_PARTS = 16
 
 SCATTERED_NAME = "scattered"
 
@@ -49,13 +53,22 @@ class ShardSink:
 
     def write(self, at: int, columns: Sequence[np.ndarray]) -> None:
         """See :class:`Sink`."""
-        layout = self.layout
-        for stretch in layout.stretches(at, len(columns[0])):
+        for stretch in self.layout.stretches(at, len(columns[0])):
             descriptor = self._file(stretch.shard)
+            parts = [column[stretch.at : stretch.at + stretch.num_rows].data.cast("B") for column in columns]
             with refusals(open_shard(self.partial, stretch.shard)):
-                for i, column in enumerate(columns):
-                    position = layout.column_position(stretch.block, i, layout.rows_per_block) + stretch.offset * layout.itemsize
-                    write_at(descriptor, column[stretch.at : stretch.at + stretch.num_rows].data.cast("B"), position)
+                self._write(descriptor, stretch, parts)
+
+    def _write(self, descriptor: int, stretch: Stretch, parts: list[memoryview]) -> None:
+        """Write part of a block; the columns of a whole one lie one behind the other, and go at once."""
+        layout = self.layout
+        first = layout.body(stretch.block) + stretch.offset * layout.itemsize
+        if stretch.num_rows == layout.rows_per_block and len(parts) <= _MAX_PARTS:
+            done = os.pwritev(descriptor, parts, first)
+            if done == sum(map(len, parts)):
+                return
+        for i, part in enumerate(parts):
+            write_at(descriptor, part, first + i * layout.column_bytes)
 
     def commit(self) -> tuple[int, ...]:
         """See :class:`Sink`."""
@@ -148,4 +161,5 @@ def refusals(path: Path) -> Iterator[None]:
     except UnscatterError:
         raise
     except OSError as error:
-        raise StoreError(f"{write_failure(path, error)}\nThe same command goes on where it stopped.") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StoreError(write_failure(path, error) + ("\nThe same command goes on where it stopped." if full else "")) from error

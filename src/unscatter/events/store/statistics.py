@@ -39,10 +39,12 @@ class Moments:
             1.0
         """
         numbers = values.astype(np.float64)
-        mean = float(numbers.sum() / len(numbers))
-        numbers -= mean
-        np.square(numbers, out=numbers)
-        return cls(len(numbers), float(values.min()), float(values.max()), mean, float(numbers.sum()), 0.0, 1)
+        # What is not finite is told by the range.
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = float(numbers.sum() / len(numbers))
+            numbers -= mean
+            np.square(numbers, out=numbers)
+            return cls(len(numbers), float(values.min()), float(values.max()), mean, float(numbers.sum()), 0.0, 1)
 
     def merge(self, other: Moments) -> Moments:
         r"""Moments of both sets of values.
@@ -58,13 +60,19 @@ class Moments:
         shift = delta * delta * (self.count * other.count / count)
         return Moments(
             count,
-            min(self.min, other.min),
-            max(self.max, other.max),
+            # Unlike Python's own min and max, these keep what is not a number.
+            float(np.minimum(self.min, other.min)),
+            float(np.maximum(self.max, other.max)),
             self.mean + delta * (other.count / count),
             self.squares + other.squares + shift,
             self.between + other.between + shift,
             self.blocks + other.blocks,
         )
+
+    @property
+    def finite(self) -> bool:
+        """Whether no value is NaN or infinite."""
+        return math.isfinite(self.min) and math.isfinite(self.max)
 
     @property
     def std(self) -> float:

@@ -98,7 +98,7 @@ def _damaged_blocks(file: Path, manifest: Manifest, number: int, record: ShardRe
 
 def _values(path: Path, manifest: Manifest, found: Description) -> Iterator[str]:
     for name, moments in zip(manifest.names, found.moments, strict=True):
-        if not (math.isfinite(moments.min) and math.isfinite(moments.max)):
+        if not moments.finite:
             yield f"column '{name}' of the shard '{path / SHARDS_NAME / found.record.file}' holds values that are NaN or infinite."
 
 

@@ -56,11 +56,27 @@ def write_store(
     store = Path(store)
     refuse_existing(store)
     first, blocks = _blocks(portions, rows_per_block)
-    layout = Layout(tuple(first), first[next(iter(first))].dtype.name, rows_per_block, blocks_per_shard)
+    layout = Layout(tuple(first), _common_dtype(first), rows_per_block, blocks_per_shard)
     with _aside(store) as directory:
         shards = list(_written(directory, layout, blocks))
         write_manifest(directory, manifest_of(layout, shards, weight=weight, units=dict(units or {})))
     return EventStore.open(store)
+
+
+def _check_finite(found: Description, layout: Layout, number: int) -> None:
+    first = number * layout.rows_per_shard
+    for name, moments in zip(layout.columns, found.moments, strict=True):
+        if not moments.finite:
+            rows = f"{first} to {first + found.record.rows - 1}"
+            raise EventsError(f"column '{name}' holds values that are NaN or infinite, in the rows {rows}. Leave these events out.")
+
+
+def _common_dtype(columns: _Columns) -> str:
+    dtypes = {name: column.dtype.name for name, column in columns.items()}
+    found = set(dtypes.values())
+    if len(found) != 1 or not found <= {"float32", "float64"}:
+        raise EventsError(f"the columns of a store are all float32 or all float64, got {dtypes}.\nConvert them: column.astype('float32').")
+    return found.pop()
 
 
 @contextmanager
@@ -120,7 +136,9 @@ def _written(directory: Path, layout: Layout, blocks: Iterator[_Columns]) -> Ite
         path = directory / SHARDS_NAME / shard_name(number)
         with atomic_write(path, raises=StoreError) as file:
             write_shard(file, layout, ([block[name] for name in layout.columns] for block in shard))
-        yield describe(path, layout, sum(len(block[layout.columns[0]]) for block in shard))
+        found = describe(path, layout, sum(len(block[layout.columns[0]]) for block in shard))
+        _check_finite(found, layout, number)
+        yield found
         number += 1
 
 
