@@ -44,15 +44,14 @@ def print_table(verdicts: list[Verdict]) -> None:
     for verdict in verdicts:
         groups[group(verdict)].append(verdict)
     rows = [(name, groups[name]) for name in sorted(groups, key=lambda name: (":" in name, " " in name, name))]
-    print(f"{'kind':<20}{'trials':>8}{'faults':>8}{'failures':>10}{'median s':>10}{'longest s':>11}{'deviation':>11}")
+    print(f"{'kind':<20}{'trials':>8}{'faults':>8}{'failures':>10}{'median s':>10}{'longest s':>11}{'deviation':>11}{'merged':>8}")
     for name, members in [*rows, ("all", verdicts)]:
         seconds = sorted(verdict.seconds for verdict in members)
         faults = sum(len(verdict.trial.faults) for verdict in members)
         failures = sum(bool(verdict.failures) for verdict in members)
-        deviation = max(verdict.deviation for verdict in members)
-        print(
-            f"{name:<20}{len(members):>8}{faults:>8}{failures:>10}{seconds[len(seconds) // 2]:>10.1f}{seconds[-1]:>11.1f}{deviation:>11.3f}"
-        )
+        deviation, merged = max(verdict.deviation for verdict in members), min(verdict.merged for verdict in members)
+        counts = f"{len(members):>8}{faults:>8}{failures:>10}"
+        print(f"{name:<20}{counts}{seconds[len(seconds) // 2]:>10.1f}{seconds[-1]:>11.1f}{deviation:>11.3f}{merged:>8.2f}")
 
 
 def main() -> int:
@@ -75,11 +74,14 @@ def main() -> int:
     for verdict in run_trials(trials, seed=options.seed, at_once=options.at_once):
         verdicts.append(verdict)
         if options.verbose or verdict.failures:
-            print(f"{verdict.trial}: {verdict.seconds:.1f} s, deviation {verdict.deviation:.3f}, lost {verdict.lost:g}", flush=True)
+            figures = f"deviation {verdict.deviation:.3f}, merged {verdict.merged:.2f}, lost {verdict.lost:g}"
+            print(f"{verdict.trial}: {verdict.seconds:.1f} s, {figures}", flush=True)
         for failure in verdict.failures:
             print(f"    FAILURE {failure}", flush=True)
     print_table(verdicts)
-    print("Deviation: largest difference of a rank's share in the answer from what it should be.")
+    print(
+        "Deviation: largest difference of a rank's share in the answer from what it should be. Merged: fewest messages per step of a rank."
+    )
     early, late = (Trial(number=0, num_ranks=options.ranks, faults=faults) for faults in ((), (LAST,)))
     print(f"Allowed: {tolerance(early):.3f}, and {tolerance(late):.3f} where a fault strikes, or a rank comes back, in the last round.")
     print(f"{time.monotonic() - begin:.0f} s in all.")

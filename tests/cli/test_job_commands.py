@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -29,6 +31,7 @@ from unscatter.launch import JobEnd, JobLogs, JobSettings, joining
 from unscatter.launch.health import HealthObserver, RankHealth, read_health
 from unscatter.launch.joining import Rank, take_part
 from unscatter.launch.variables import JobVariables
+from unscatter.runcards import load_runcard
 from unscatter.runs import RunDirectory
 
 CARD = """
@@ -101,6 +104,35 @@ def test_ranks_are_started_with_the_same_command_as_one_process(card: Path, jobs
     ]  # fmt: skip
     assert (job["settings"].num_ranks, job["settings"].survives, job["run"]) == (3, True, Path("fit"))
     assert job["settings"].orderly == {0, 3, 130, 143}
+
+
+def test_ranks_that_share_nothing_fit_the_same_events_with_seeds_and_runs_of_their_own(card: Path) -> None:
+    result = call("solve", "card.yaml", "--run", "fit", "--ranks", "2", "--exchange", "none", "-s", "solve.seed=5", width=100)
+    assert result.exit_code == 0, result.output
+    assert "unscatter compare fit/rank0 fit/rank1" in result.stderr
+    runs = [RunDirectory.open(f"fit/rank{rank}") for rank in range(2)]
+    seeds = [yaml.safe_load(run.read_runcard(resolved=True)) for run in runs]
+    assert [(seed["solve"]["seed"], seed["events"]["simulate"]["seed"]) for seed in seeds] == [(5, 1), (6, 1)]
+    results = [run.read_result("parameters") for run in runs]
+    assert [row["value"] for row in results[0]] != [row["value"] for row in results[1]]
+    assert [run.read_result("summary")["num_ranks"] for run in runs] == [1, 1]
+    assert [health.phase for health in read_health(runs[0].logs)] == ["done", "done"]
+
+
+def test_ranks_that_share_nothing_may_take_as_long_as_they_like(card: Path, jobs: list[dict[str, Any]]) -> None:
+    assert call("solve", "card.yaml", "--run", "fit", "-r", "3", "--exchange", "none", "-q").exit_code == 0
+    (job,) = jobs
+    assert (job["settings"].survives, job["settings"].end_s, job["run"]) == (True, math.inf, Path("fit/rank0"))
+
+
+def test_a_fit_that_shares_nothing_is_resumed_by_itself(card: Path) -> None:
+    card.write_text(CARD.replace("steps: 6", "steps: 1000000") + "exchange: {name: none, ranks: 2}\n")
+    run = RunDirectory.create("fit")
+    text = load_runcard(card).resolved
+    run.write_runcard(text, text)
+    result = call("resume", "fit", "--ranks", "2")
+    assert result.exit_code == 2
+    assert "Resume each of them by itself: unscatter resume fit" in words(result.stderr)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def value(text: str) -> np.ndarray:
         ("not x > 0", [False, True, False, True]),
         ("(x > 0) + (y > 0)", [2.0, 0.0, 1.0, 1.0]),
         ("y and 1", [True, False, True, True]),
+        ("x and 1", [True, True, True, False]),
         ("not x", [False, False, False, True]),
         ("where(y > 0, x, -1)", [0.5, -1, -1, np.nan]),
         ("maximum(abs(x), y)", [2, 2, 3, np.nan]),

@@ -47,8 +47,8 @@ def test_columns_may_be_made_of_one_another_in_any_order_and_cut_on() -> None:
         ({"columns": {"x": "x / 2"}}, ColumnError, "no column 'x'"),
         ({"columns": {"x": "z + 1", "z": "x + 1"}}, ColumnError, "no column '[xz]'"),
         ({"columns": {"x": "3.5"}}, ColumnError, r"no column '3.5'"),
-        ({"columns": {"x": "the x"}}, ColumnError, r"no column 'the x' in 'a.root', and it is no formula"),
-        ({"cuts": ["y >"]}, ColumnError, r"no column 'y >' in 'a.root', and it is no formula"),
+        ({"columns": {"x": "the x"}}, ColumnError, r"no column 'the x' in 'a.root'"),
+        ({"cuts": ["y >"]}, SettingsError, r"'y >' is not a formula: invalid syntax. Write for example"),
         (
             {"columns": {"Q2": "Q2 / 1e6"}, "cuts": ["Q2 > 3"]},
             SettingsError,
@@ -99,6 +99,11 @@ def test_kept_cut_and_dropped_rows_are_all_rows(table: np.ndarray) -> None:
 def test_rows_that_a_cut_removes_may_hold_anything() -> None:
     recipe = Recipe(columns={"x": "Q2 / y"}, cuts=["y > 0"])
     assert recipe.apply(chunk(Q2=[1, np.nan, 4], y=[0, np.nan, 2]), "a.root").values.tolist() == [[2.0]]
+
+
+def test_flag_that_is_missing_is_not_true() -> None:
+    recipe = Recipe(columns=["x"], cuts=["good"])
+    assert recipe.apply(chunk(x=[1, 2, 3], good=[1, np.nan, 0]), "a.root").values.tolist() == [[1.0]]
 
 
 def test_faults_name_the_row_of_the_file_the_column_and_its_formula() -> None:

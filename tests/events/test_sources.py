@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from unscatter.arrays import Events, RandomStream
 from unscatter.errors import ColumnError, EventsError, SettingsError, ShapeError
 from unscatter.events import EventSource, InMemoryEvents, StackedEvents, memory, split
-from unscatter.events.hashing import poisson_weights, poisson_weights_by_search, row_uniforms, splitmix64
+from unscatter.events.hashing import BootstrapKey, poisson_weights, poisson_weights_by_search, row_uniforms, splitmix64
 from unscatter.events.order import stretches
 
 STREAM = RandomStream(11)
@@ -168,18 +168,33 @@ def test_bootstrap_multiplies_the_weights_that_the_events_have() -> None:
     assert torch.equal(b, a / 2)
 
 
-def test_bootstrap_weights_are_poisson_distributed_with_mean_one() -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_bootstrap_weights_are_poisson_distributed_with_mean_one(mirrored: bool) -> None:
     num_rows = 200_000
-    weights = Counter(poisson_weights(5, np.arange(num_rows)).tolist())
+    weights = Counter(poisson_weights(5, np.arange(num_rows), mirrored=mirrored).tolist())
     for k in range(6):
         expected = num_rows * math.exp(-1) / math.factorial(k)
         assert abs(weights[k] - expected) < 4.5 * math.sqrt(expected)
 
 
-def test_bootstrap_weights_by_table_are_those_of_the_search() -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_bootstrap_weights_by_table_are_those_of_the_search(mirrored: bool) -> None:
     # A million rows meet cells of the table with an edge of the distribution inside 250 times or so.
     rows = np.arange(1_000_000)
-    assert np.array_equal(poisson_weights(8, rows), poisson_weights_by_search(8, rows))
+    assert np.array_equal(poisson_weights(8, rows, mirrored=mirrored), poisson_weights_by_search(8, rows, mirrored=mirrored))
+
+
+def test_replicas_of_a_pair_mirror_one_another_and_pairs_are_independent() -> None:
+    rows, stream = np.arange(200_000), RandomStream(3)
+    weights = np.stack([BootstrapKey.of(stream, replica, "p").weights(rows) for replica in range(6)]).astype(float)
+    expected = np.kron(np.eye(3), np.array([[1, -2 / math.e], [-2 / math.e, 1]]))
+    assert np.abs(np.corrcoef(weights) - expected).max() < 5 / math.sqrt(len(rows))
+
+
+def test_weights_of_a_replica_do_not_depend_on_how_many_there_are() -> None:
+    few, many = (InMemoryEvents({"p": _numbered(50)}, replicas=n, bootstrap=True, seed=4) for n in (3, 8))
+    for replica in range(3):
+        assert torch.equal(few.of_channel("p", replica).weights_or_ones(), many.of_channel("p", replica).weights_or_ones())
 
 
 def test_splitmix64_gives_the_published_sequence() -> None:

@@ -12,6 +12,7 @@ have finished moves itself alone.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import re
@@ -61,6 +62,8 @@ SILENCE_S, STRAGGLER_S, TIMEOUT_S = 1.0, 1.0, 12.0
 SYNCHRONOUS_S = 4.0
 #: Nothing may take longer: twice the time-out, which is the longest wait, and the steps.
 LIMIT_S = 40.0
+#: Messages per step that a rank which ends its rounds has merged at least, whatever happens to it, after so many steps.
+ENOUGH_MERGED, _MIXING_STEPS = 0.1, 50
 #: Seconds without a step after which a rank does not count as one of those that go.
 _GAP_S = 0.5
 
@@ -148,6 +151,7 @@ class Report:
     statistics: dict[str, float]
     leads: bool
     num_rounds: int
+    num_steps: int
 
 
 @dataclass
@@ -159,6 +163,8 @@ class Verdict:
     seconds: float = 0.0
     deviation: float = 0.0
     """Largest difference of a share from what it should be."""
+    merged: float = math.inf
+    """Messages per step that the rank with the fewest has merged."""
     lost: float = 0.0
     """Lost ranks as counted by the rank that leads."""
 
@@ -339,6 +345,12 @@ def _judge_ring(job: _Job) -> Verdict:
     for rank, report in reports.items():
         if not np.array_equal(report.weights, first.weights):
             verdict.failures.append(f"rank {rank} does not have the same bits as the others")
+        # One that was started again may find that the others have ended their rounds.
+        if report.num_steps < _MIXING_STEPS or trial.of(rank, "restart"):
+            continue
+        verdict.merged = min(verdict.merged, report.statistics["merged"] / report.num_steps)
+        if report.statistics["merged"] < ENOUGH_MERGED * report.num_steps:
+            verdict.failures.append(f"rank {rank} has merged {report.statistics['merged']:g} messages in {report.num_steps} steps")
     verdict.failures += _count_failures(trial, job, first.counted)
     verdict.failures += _share_failures(verdict, job, first)
     verdict.lost = next((report.statistics["lost_ranks"] for report in reports.values() if report.leads), 0.0)
@@ -442,7 +454,7 @@ class _Work:
                 verdict = exchange.agree("stop" if exchange.leads and self.step >= STEPS * ROUNDS else "")
             counted = np.flatnonzero(sums["ranks"].numpy()).tolist()
             shares = before.reshape(-1, COPIES).double().mean(1).numpy()
-            return Report(weights.numpy(), counted, meeting, shares, exchange.statistics(), exchange.leads, rounds)
+            return Report(weights.numpy(), counted, meeting, shares, exchange.statistics(), exchange.leads, rounds, self.num_made)
         finally:
             exchange.close()
 

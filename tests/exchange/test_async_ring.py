@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from torch import Tensor
 
 from unscatter.errors import PeerLostError
 from unscatter.exchange.async_ring import AsyncRing
-from unscatter.exchange.transports import Fault, Faulty, Header, Transport
+from unscatter.exchange.staging import HostStaging, Snapshot, staging_for
+from unscatter.exchange.transports import Fault, Faulty, Header, Transport, payload_sum
 from unscatter.exchange.transports.faulty import FaultKind
 from unscatter.exchange.transports.virtual import VirtualNetwork, VirtualTransport, run_ranks
 
@@ -34,6 +37,45 @@ def rings(network: VirtualNetwork, **options: object) -> list[AsyncRing]:
     # Who is there is looked up at every step: the wall clock must not matter here.
     options = {"look_every_s": 0.0} | options
     return [AsyncRing(opener(rank), rank, network.num_ranks, **options) for rank in range(network.num_ranks)]  # pyright: ignore[reportArgumentType]
+
+
+@dataclass
+class LateSnapshot:
+    """Weights that are complete in main memory when they were asked for often enough, as those of a busy GPU."""
+
+    flat: Tensor
+    questions: int
+
+    def ready(self) -> bool:
+        self.questions -= 1
+        return self.questions < 0
+
+    def take(self) -> tuple[Tensor, float]:
+        return self.flat, payload_sum(self.flat)
+
+
+class LateStaging:
+    """Copies that take some steps."""
+
+    def __init__(self, lag: Callable[[], int]) -> None:
+        self.lag, self.host = lag, HostStaging()
+
+    def current(self) -> Tensor:
+        return self.host.current()
+
+    def adopt(self, weights: Tensor) -> None:
+        self.host.adopt(weights)
+
+    def blend(self, payload: Tensor, share: float) -> None:
+        self.host.blend(payload, share)
+
+    def snapshot(self) -> Snapshot:
+        return LateSnapshot(self.host.take()[0].clone(), self.lag())
+
+
+def late(seed: int) -> Callable[[Tensor], LateStaging]:
+    random = np.random.default_rng(seed)
+    return lambda _: LateStaging(lambda: int(random.integers(0, 4)))
 
 
 def run(
@@ -65,6 +107,10 @@ def moments(network: VirtualNetwork, members: list[AsyncRing], weights: list[Ten
     for ring, opinion in zip(members, weights, strict=True):
         mass += ring._state.mass
         moment += ring._state.mass * opinion.double()
+        for parcel in ring._parcels.values():  # given, and on their way to main memory
+            if parcel.is_new:
+                mass += parcel.given.share
+                moment += parcel.given.share * cast(LateSnapshot, parcel.snapshot).flat.double().reshape(moment.shape)
     for key, header, payload in network.under_way():
         if (key, header.transfer) in taken:
             mass += header.share
@@ -72,24 +118,26 @@ def moments(network: VirtualNetwork, members: list[AsyncRing], weights: list[Ten
     return mass, moment
 
 
+@pytest.mark.parametrize("stage", [staging_for, late(1)], ids=["main memory", "late copies"])
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("duration", [lognormal, one_slow])
-def test_weights_approach_the_average_that_one_process_computes(num_ranks: int, duration: Duration) -> None:
+def test_weights_approach_the_average_that_one_process_computes(num_ranks: int, duration: Duration, stage: object) -> None:
     network = VirtualNetwork(num_ranks, latency_s=lambda: 0.3)
-    members = rings(network, max_staleness=None)
+    members = rings(network, max_staleness=None, stage=stage)
     # Inputs that differ by rank, replica and element.
     weights = [torch.randn(2, 7) * (rank + 1) for rank in range(num_ranks)]
     mean = torch.stack(weights).double().mean(0)
-    run(network, members, weights, 100, duration)
+    run(network, members, weights, 200, duration)
     for opinion in weights:
         torch.testing.assert_close(opinion.double(), mean, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("stage", [staging_for, late(2)], ids=["main memory", "late copies"])
 @pytest.mark.parametrize("num_ranks", [2, 3, 5, 8])
-def test_mass_and_what_ranks_have_learnt_are_conserved_while_messages_are_late(num_ranks: int) -> None:
+def test_mass_and_what_ranks_have_learnt_are_conserved_while_messages_are_late(num_ranks: int, stage: object) -> None:
     random = np.random.default_rng(5)
     network = VirtualNetwork(num_ranks, latency_s=lambda: float(random.exponential(2.0)))
-    members = rings(network, max_staleness=None)
+    members = rings(network, max_staleness=None, stage=stage)
     weights = [torch.randn(1, 50) for _ in range(num_ranks)]
     before = torch.stack(weights).double().sum(0)
     run(network, members, weights, 60, lognormal)
@@ -195,6 +243,30 @@ def test_weights_that_are_not_finite_are_not_published_and_recover_from_others()
     assert left.statistics()["withheld"] == 1
     right.mix(torch.ones(1, 2))
     assert torch.equal(left.mix(torch.full((1, 2), math.nan)), torch.ones(1, 2))
+
+
+def test_weights_that_are_found_not_finite_late_recover_as_well() -> None:
+    left, right = rings(VirtualNetwork(2), stage=late(3))
+    ill, sound = torch.full((1, 2), math.nan), torch.ones(1, 2)
+    for _ in range(20):
+        ill, sound = left.mix(ill), right.mix(sound)
+        assert torch.equal(sound, torch.ones(1, 2))
+    assert torch.equal(ill, torch.ones(1, 2))
+    assert left.statistics()["withheld"] >= 1
+    assert left.mass + right.mass == pytest.approx(2, abs=0.75)
+
+
+def test_a_copy_that_arrives_after_its_transfer_was_taken_back_is_not_sent() -> None:
+    network = VirtualNetwork(3)
+    members = rings(network, stage=lambda _: LateStaging(lambda: 5))
+    weights = [torch.full((1, 2), float(rank)) for rank in range(3)]
+    members[0].mix(weights[0])
+    assert [parcel.given.target for parcel in members[0]._parcels.values()] == [2]
+    network.kill(2)
+    for _ in range(10):
+        members[0].mix(weights[0])
+    assert members[0].mass == pytest.approx(1.0)
+    assert not [key for key, _, _ in network.under_way() if key[1] == 2]
 
 
 def test_a_rank_without_any_news_waits_and_then_names_whom_it_has_waited_for() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +57,23 @@ def test_ranks_that_run_something_else_are_refused_with_both_values() -> None:
     second.compare("version", "1")
     with pytest.raises(DisagreementError, match="rank 1 and rank 0 do not run the same runcard: bbbb here, aaaa there"):
         second.compare("runcard", "bbbb")
+
+
+def test_whoever_keeps_the_board_stays_until_the_others_have_parted() -> None:
+    first, second = board()
+    thread = threading.Thread(target=first.part, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    second.part()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_whoever_keeps_the_board_does_not_wait_for_ever_for_the_others_to_part() -> None:
+    first, _ = board()
+    with pytest.raises(PeerLostError, match=r"rank 0 of 2 has waited 0.2 s for the others to begin: 0 of 1 have"):
+        replace(first, timeout_s=0.2).part()
 
 
 def test_a_port_that_is_taken_and_an_address_where_nobody_listens_are_errors_with_the_address() -> None:

@@ -10,10 +10,11 @@ import torch
 
 from unscatter.arrays import Events
 from unscatter.errors import ColumnError, EventsError, RunError, StoreError
-from unscatter.events import StreamedEvents, write_events
+from unscatter.events import EventSource, SplittableSource, StreamedEvents, write_events
 from unscatter.events.store import EventStore, manifest_path, write_store
 from unscatter.problems import proxy2d
 from unscatter.runcards import load_runcard, resume_run, start_run
+from unscatter.runcards.runcard import Job
 from unscatter.runs import RunDirectory
 from unscatter.solve import as_source
 
@@ -65,6 +66,12 @@ def card(tmp_path: Path) -> Path:
     return tmp_path / "card.yaml"
 
 
+def _training(job: Job, fractions: tuple[float, float]) -> EventSource:
+    source = as_source(job.problem, job.events, job.settings)
+    assert isinstance(source, SplittableSource)
+    return source.split(fractions, 5)[0]
+
+
 def _final(run: Path) -> dict[str, torch.Tensor]:
     return RunDirectory.open(run).load_checkpoint(None).tensors
 
@@ -98,7 +105,7 @@ def test_run_is_not_resumed_with_another_store(card: Path, tmp_path: Path) -> No
 
 def test_store_and_file_give_the_same_events_weights_and_counts(card: Path) -> None:
     streamed, in_memory = (
-        as_source(job.problem, job.events, job.settings).split((0.9, 0.1), 0)[0]
+        _training(job, (0.9, 0.1))
         for job in (load_runcard(card).build(), load_runcard(card, [f"events.events.path={card.parent / 'file.parquet'}"]).build())
     )
     assert isinstance(streamed, StreamedEvents)
@@ -162,7 +169,7 @@ def test_dis_events_of_a_store_are_cut_as_those_of_a_file(tmp_path: Path) -> Non
     kept = []
     for source in ("file.parquet", "store"):
         job = load_runcard(tmp_path / "card.yaml", [f"events.proton={tmp_path / source}"]).build()
-        kept.append(as_source(job.problem, job.events, job.settings).split((0.8, 0.2), 5)[0].of_channel("proton", 1))
+        kept.append(_training(job, (0.8, 0.2)).of_channel("proton", 1))
     assert 0 < kept[0].num_events < 0.8 * 3000
     assert torch.equal(kept[0].values, kept[1].values)
     assert torch.equal(kept[0].weights_or_ones(), kept[1].weights_or_ones())

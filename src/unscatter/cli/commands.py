@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from unscatter.cli.codes import ExitCode, code_of_fit
-from unscatter.cli.local_jobs import run_ranks
+from unscatter.cli.local_jobs import own_run, run_ranks
 from unscatter.cli.notes import as_command
 from unscatter.cli.rank_display import rank_display
 from unscatter.cli.tables import comparison_view, parameter_table, problem_table, verdict_lines
@@ -116,7 +116,10 @@ def solve(
         check_free(run)
         settings = [part for override in overrides for part in ("--set", override)]
         return _run_ranks(["solve", str(runcard), *settings, "--run", str(run)], num_ranks, run, card, quiet=quiet)
-    with take_part(world, card.exchange, run, same=card.same_everywhere()) as rank:
+    same, logs = card.same_everywhere(), run
+    if world.size > 1 and card.exchange.name == "none":
+        card, run, logs = card.with_seed(card.solve.seed + world.rank), own_run(run, world.rank), own_run(run, 0)
+    with take_part(world, card.exchange, logs, same=same) as rank:
         with rank_display(rank, run, _errors(), quiet=quiet) as observers:
             fit = start_run(card, path=run, observers=observers, exchange=rank.exchange)
         return _conclude(fit, rank, RunDirectory.open(run), quiet=quiet)
@@ -127,6 +130,9 @@ def resume(run: Path, checkpoint: Path | None, ranks: int | None = None, *, quie
     """Go on with a run."""
     directory, world = open_unfinished(run), World.from_environment()
     card = load_runcard(directory.resolved_runcard) if directory.resolved_runcard.is_file() else None
+    if card is not None and card.exchange.name == "none":
+        _refuse_shared_resume(run, max(ranks or 1, world.size))
+        ranks = 1
     num_ranks = _ranks_to_start(world, ranks, card)
     if num_ranks > 1:
         where = [] if checkpoint is None else ["--checkpoint", str(checkpoint)]
@@ -136,6 +142,15 @@ def resume(run: Path, checkpoint: Path | None, ranks: int | None = None, *, quie
         with rank_display(rank, run, _errors(), quiet=quiet) as observers:
             fit = resume_run(run, checkpoint=checkpoint, observers=observers, exchange=rank.exchange)
         return _conclude(fit, rank, RunDirectory.open(run), quiet=quiet)
+
+
+def _refuse_shared_resume(run: Path, num_ranks: int) -> None:
+    """Every fit of ranks that share nothing goes on by itself."""
+    if num_ranks > 1:
+        raise SettingsError(
+            f"'{run}' is a fit of one rank that shares nothing with others ('exchange: none'), and cannot go on with {num_ranks}.\n"
+            f"Resume each of them by itself: unscatter resume {shlex.quote(str(run))}"
+        )
 
 
 def _ranks_to_start(world: World, asked: int | None, card: Runcard | None) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +22,7 @@ from unscatter.launch.variables import visible_gpus
 from unscatter.solve.observers import Observer, Observers
 
 #: Exchanges whose ranks go on when one of them is lost.
-SURVIVING = ("async-ring",)
+SURVIVING = ("async-ring", "none")
 #: Exit codes of ranks that have done their work, or left a checkpoint when asked to stop.
 _ORDERLY = frozenset({ExitCode.FINE, ExitCode.NOT_GOOD_ENOUGH, ExitCode.INTERRUPTED, ExitCode.TERMINATED})
 #: A rank that was last heard of so many seconds before the others does not speak for the job.
@@ -34,7 +36,8 @@ def run_ranks(arguments: Sequence[str], num_ranks: int, *, run: Path, exchange: 
         arguments: of the command, its name first.
         num_ranks: how many.
         run: the run directory.
-        exchange: name of the exchange; decides whether the job survives the loss of a rank.
+        exchange: name of the exchange; decides whether the job survives the loss of a rank.  With ``none`` every rank has a run of its own
+            inside of the directory.
         quiet: show no progress.
 
     Returns:
@@ -47,11 +50,23 @@ def run_ranks(arguments: Sequence[str], num_ranks: int, *, run: Path, exchange: 
     os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
     command = [sys.executable, "-m", "unscatter.cli", *arguments]
     settings = JobSettings(num_ranks=num_ranks, survives=exchange in SURVIVING, orderly=frozenset(map(int, _ORDERLY)))
+    independent = exchange == "none"
+    if independent:
+        settings = replace(settings, end_s=math.inf)
+    first = own_run(run, 0) if independent else run
     with progress_display(console, quiet=quiet) as observers:
-        end = run_job(command, settings, run=run, tick=Following(observers), report=lambda text: _warn(console, text))
+        end = run_job(command, settings, run=first, tick=Following(observers), report=lambda text: _warn(console, text))
     if end.failure is not None:
-        print_error(_with_way_on(end, num_ranks, run))
+        print_error(_with_way_on(end, num_ranks, first))
+    elif independent and not quiet:
+        where = " ".join(shlex.quote(str(own_run(run, rank))) for rank in range(num_ranks))
+        console.print(f"{num_ranks} independent fits. Side by side:\n  unscatter compare {where}", markup=False, soft_wrap=True)
     return end.code
+
+
+def own_run(run: Path, rank: int) -> Path:
+    """Where a rank that shares nothing leaves what it finds."""
+    return run / f"rank{rank}"
 
 
 def _say_how_shared(console: Console, num_ranks: int) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int, UInt8, UInt64
 from numpy import ndarray
 
+from unscatter.arrays import RandomStream
+
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+
+#: The largest number that :func:`row_uniforms` gives.
+_LARGEST_UNIFORM = 1 - 2.0**-53
 
 #: P(k <= 0), P(k <= 1), ... of the Poisson distribution of mean one, as far as a double can tell them from one.
 _POISSON_ONE_CDF = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(19)])
@@ -56,14 +62,15 @@ def _uniforms(bits: np.ndarray) -> np.ndarray:
     return (bits >> np.uint64(11)) * 2.0**-53
 
 
-def poisson_weights(key: int, rows: Int[ndarray, " rows"]) -> UInt8[ndarray, " rows"]:
+def poisson_weights(key: int, rows: Int[ndarray, " rows"], *, mirrored: bool = False) -> UInt8[ndarray, " rows"]:
     r"""Bootstrap weights, one per row, Poisson distributed with mean one.
 
     The weight is the inverse of the cumulative distribution at the row's uniform number,
 
     .. math:: w = \min\{k : u < F(k)\}, \qquad F(k) = e^{-1} \sum_{j \le k} 1/j!
 
-    so the weights of a data set that is read in pieces, in any order, are those of the whole.
+    so the weights of a data set that is read in pieces, in any order, are those of the whole.  Mirrored weights have :math:`1 - u` in place
+    of :math:`u`.
 
     References:
         Chamandy, Muralidharan, Najmi, Naidu, Estimating uncertainty for massive data streams (2012), section 2.
@@ -74,15 +81,18 @@ def poisson_weights(key: int, rows: Int[ndarray, " rows"]) -> UInt8[ndarray, " r
         True
     """
     bits = splitmix64(key, rows)
+    if mirrored:
+        bits = ~bits
     weights = _POISSON_OF_BITS.take(bits >> np.uint64(64 - _TABLE_BITS))
     if np.any(unsure := weights == _UNSURE):
         weights[unsure] = _poisson_of_uniforms(_uniforms(bits[unsure]))
     return weights
 
 
-def poisson_weights_by_search(key: int, rows: Int[ndarray, " rows"]) -> UInt8[ndarray, " rows"]:
+def poisson_weights_by_search(key: int, rows: Int[ndarray, " rows"], *, mirrored: bool = False) -> UInt8[ndarray, " rows"]:
     """The slow reference of :func:`poisson_weights`: a search of the distribution for every row."""
-    return _poisson_of_uniforms(row_uniforms(key, rows))
+    uniforms = row_uniforms(key, rows)
+    return _poisson_of_uniforms(_LARGEST_UNIFORM - uniforms if mirrored else uniforms)
 
 
 def _poisson_of_uniforms(uniforms: np.ndarray) -> np.ndarray:
@@ -97,3 +107,38 @@ def _poisson_table() -> np.ndarray:
 
 
 _POISSON_OF_BITS = _poisson_table()
+
+
+class BootstrapKey(NamedTuple):
+    r"""What the bootstrap weights of one replica are a pure function of, together with the row.
+
+    Replicas come in pairs that mirror one another: each is a bootstrap as any other, but where one of a pair sees an event often, the other
+    one sees it rarely.  The correlation of the two weights is
+
+    .. math:: P(w = 1, w' = 1) - 1 = -2/e \approx -0.74 ,
+
+    so what an even number of replicas finds on average has a quarter of the bootstrap's variance that independent replicas would leave in
+    it.  The variance over R replicas comes out larger by :math:`1 + (2/e) / (R - 1)`, a tenth for eight of them.
+
+    References:
+        Hall, Antithetic resampling for the bootstrap, Biometrika 76 (1989) 713.
+
+    Example:
+        >>> pair = [BootstrapKey.of(RandomStream(1), replica, "proton").weights(np.arange(100_000)) for replica in (0, 1)]
+        >>> bool(abs(np.corrcoef(*pair)[0, 1] + 2 / math.e) < 0.01)
+        True
+    """
+
+    key: int
+    """Shared by a pair."""
+    mirrored: bool
+    """Whether this is the second one of the pair."""
+
+    @classmethod
+    def of(cls, stream: RandomStream, replica: int, channel: str) -> BootstrapKey:
+        """The key of a replica and channel: a pure function of the arguments, however many replicas there are."""
+        return cls(stream.integer(replica // 2, channel), replica % 2 == 1)
+
+    def weights(self, rows: Int[ndarray, " rows"]) -> UInt8[ndarray, " rows"]:
+        """How often the replica sees the rows with these numbers."""
+        return poisson_weights(self.key, rows, mirrored=self.mirrored)

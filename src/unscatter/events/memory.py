@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unscatter.arrays import Events, RandomStream
 from unscatter.errors import ColumnError, EventsError, SettingsError, ShapeError
-from unscatter.events.hashing import poisson_weights
+from unscatter.events.hashing import BootstrapKey
 from unscatter.events.order import DataSet, EpochOrder
 from unscatter.events.splitting import check_fractions, split
 from unscatter.events.validation import check_events
@@ -204,8 +204,8 @@ class InMemoryEvents(_TableSource):
     r"""One data set, seen by all replicas as it is or each through its own bootstrap.
 
     With ``bootstrap`` the events of replica r carry weights :math:`w_{ri} \sim \mathrm{Poisson}(1)` that are a pure function of the seed,
-    the replica, the channel's name and the event's index; :attr:`counts` are their sums, so the spread of the replicas contains
-    the fluctuation of the counts.
+    the replica, the channel's name and the event's index, see :class:`~unscatter.events.hashing.BootstrapKey`; :attr:`counts` are their
+    sums, so the spread of the replicas contains the fluctuation of the counts.
 
     Args:
         channels: the events of each channel, ``[num_events, columns]``, with the same columns.
@@ -343,7 +343,7 @@ def _bootstrap_weights(channels: Mapping[str, Events], replicas: int, seed: int,
     stream, (first, step) = RandomStream(seed).child("bootstrap"), every
     rows = {name: first + step * np.arange(events.num_events) for name, events in channels.items()}
     weights = [
-        np.concatenate([poisson_weights(stream.integer(replica, name), index) for name, index in rows.items()])
+        np.concatenate([BootstrapKey.of(stream, replica, name).weights(index) for name, index in rows.items()])
         for replica in range(replicas)
     ]
     return torch.from_numpy(np.stack(weights))

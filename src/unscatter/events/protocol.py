@@ -116,3 +116,7 @@ class WaitingSource(Protocol):
     def waited_s(self) -> float:
         """Seconds so far."""
         ...
+
+    def close(self) -> None:
+        """Stop reading, until the next batch is asked for."""
+        ...

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from unscatter.errors import PeerLostError
-from unscatter.exchange.blending import blend_
 from unscatter.exchange.board import Board
 from unscatter.exchange.groups import Ring, ring_distances
-from unscatter.exchange.push_sum import PushSum
-from unscatter.exchange.transports import Header, Message, Transport, payload_sum
+from unscatter.exchange.push_sum import Outgoing, PushSum
+from unscatter.exchange.staging import Snapshot, Staging, staging_for
+from unscatter.exchange.transports import Header, Message, Transport
 
 #: Seconds between two looks at the mailboxes of a rank that must not go on alone.
 _WAIT_S = 0.001
@@ -30,6 +30,17 @@ class Lane(NamedTuple):
     number: int
     source: int
     target: int
+
+
+class Parcel(NamedTuple):
+    """A transfer whose weights may still be on their way to main memory."""
+
+    given: Outgoing
+    is_new: bool
+    """Whether it was not published before."""
+    clock: int
+    """Of this rank when the weights were copied."""
+    snapshot: Snapshot
 
 
 @dataclass
@@ -73,6 +84,7 @@ class AsyncRing:
         timeout_s: how long such a rank waits before it gives up.
         first_transfer: see :class:`~unscatter.exchange.push_sum.PushSum`.
         look_every_s: seconds between two looks at who is there.
+        stage: how weights come to main memory and back; what suits their device by default.
     """
 
     open_transport: Callable[[int, torch.dtype, int, frozenset[int]], Transport]
@@ -84,11 +96,15 @@ class AsyncRing:
     timeout_s: float = 60.0
     first_transfer: int = 1
     look_every_s: float = 0.1
+    stage: Callable[[Tensor], Staging] = staging_for
     counts: RingCounts = field(default_factory=RingCounts)
     _transport: Transport | None = field(default=None, init=False)
     _before: Transport | None = field(default=None, init=False)
     """Mailboxes of the fit before, until those of this one are open."""
     _state: PushSum = field(init=False)
+    _staging: Staging | None = field(default=None, init=False)
+    _parcels: dict[int, Parcel] = field(default_factory=dict, init=False)
+    """By lane."""
     _gone: frozenset[int] = field(default=frozenset(), init=False)
     _ring: Ring = field(init=False)
     _lanes: list[Lane] = field(default_factory=list, init=False)
@@ -107,6 +123,8 @@ class AsyncRing:
         self._state = PushSum(self.first_transfer, self.max_staleness)
         self._close_ring(frozenset())
         self._looked_round = -math.inf
+        self._staging = None
+        self._parcels = {}
         self.counts.steps = self._last_news = 0
 
     @property
@@ -161,9 +179,7 @@ class AsyncRing:
             PeerLostError: no neighbour that seems alive has sent anything within the time-out.
         """
         weights = self.mix(weights)
-        if self.isolated:
-            weights = self._wait(weights)
-        return weights
+        return self._wait(weights) if self.isolated else weights
 
     def mix(self, weights: Tensor) -> Tensor:
         """One exchange, without any wait.
@@ -184,10 +200,17 @@ class AsyncRing:
         self._state.clock += 1
         self.transport.beat(self.counts.steps)
         self._look_round()
-        # In main memory; for weights that are there already this is no copy.
-        flat = weights.detach().reshape(-1).cpu()
-        self._publish(flat, self._merge_all(flat))
-        return flat.to(weights.device).reshape(weights.shape)
+        if self._staging is None:
+            self._staging = self.stage(weights)
+        self._staging.adopt(weights)
+        self._meet(self._staging)
+        return self._staging.current()
+
+    def _meet(self, staging: Staging) -> None:
+        """Merge what has come, give to whose turn it is, and send what is ready."""
+        self._merge_all(staging)
+        self._give(staging)
+        self._send()
 
     @property
     def isolated(self) -> bool:
@@ -197,15 +220,17 @@ class AsyncRing:
         return self.counts.steps - self._last_news >= self.max_staleness
 
     def _wait(self, weights: Tensor) -> Tensor:
-        begin, flat = time.monotonic(), weights.reshape(-1).cpu()
+        begin, staging = time.monotonic(), self._staging
+        assert staging is not None, "only a rank that has exchanged its weights before can be isolated"
+        staging.adopt(weights)
         while self.isolated and not self.round_over():
             if time.monotonic() - begin > self.timeout_s:
                 raise PeerLostError(self._silence())
             time.sleep(_WAIT_S)
             self._look_round()
-            self._publish(flat, self._merge_all(flat))
+            self._meet(staging)
         self.counts.waited_s += time.monotonic() - begin
-        return flat.to(weights.device).reshape(weights.shape)
+        return staging.current()
 
     def _silence(self) -> str:
         sources = sorted({lane.source for lane in self._lanes})
@@ -260,44 +285,53 @@ class AsyncRing:
                 self._state.take_back(lane)
         self._last_news = self.counts.steps
 
-    def _merge_all(self, flat: Tensor) -> float | None:
-        """Merge the newest message of every lane into the weights; their sum where it has been found on the way."""
-        total = None
+    def _merge_all(self, staging: Staging) -> None:
+        """Merge the newest message of every lane into the weights."""
         for number, source, _ in self._lanes:
             message = self.transport.poll(source, number)
             if message is None:
                 continue
             header = message.header
             if self._state.is_new(source, number, header.transfer):
-                total = self._merge(flat, message)
+                self._merge(staging, message)
                 self._state.take(source, number, header.transfer, header.share, header.clock)
             self.transport.confirm(source, number, header.transfer)
-        return total
 
-    def _merge(self, flat: Tensor, message: Message) -> float:
+    def _merge(self, staging: Staging, message: Message) -> None:
         """Average with what has come, which the transport has found whole and finite."""
         header = message.header
         self.counts.met(self._state.clock - header.clock)
         self._last_news = self.counts.steps
-        share = self._state.coefficient(header.share, header.clock) if self._sound else 1.0
-        return blend_(flat, message.payload, share)
+        staging.blend(message.payload, self._state.coefficient(header.share, header.clock) if self._sound else 1.0)
 
-    def _publish(self, flat: Tensor, total: float | None) -> None:
-        """Send the weights along the lane whose turn it is, if its last transfer has been taken or may be lost."""
+    def _give(self, staging: Staging) -> None:
+        """Set a share aside for the lane whose turn it is, if its last transfer has been taken, or repeat one that may be lost."""
         if not self._lanes:
             return
         number, _, target = self._lanes[self.counts.steps % len(self._lanes)]
-        fresh = self._state.may_give(number, target)
-        if not fresh and not self._state.is_overdue(number):
-            return
-        total = payload_sum(flat) if total is None else total
-        self._sound = math.isfinite(total)
-        if not self._sound:
-            self.counts.withheld += 1
-            return
-        given = self._state.give(number, target) if fresh else self._state.repeat(number)
-        self.transport.publish(target, number, Header(given.transfer, given.version, self._state.clock, given.share, total), flat)
-        self.counts.published += 1
+        is_new = self._state.may_give(number, target)
+        if is_new or self._state.is_overdue(number):
+            given = self._state.give(number, target) if is_new else self._state.repeat(number)
+            self._parcels[number] = Parcel(given, is_new, self._state.clock, staging.snapshot())
+
+    def _send(self) -> None:
+        """Publish the parcels whose weights are in main memory."""
+        for number, parcel in list(self._parcels.items()):
+            if not parcel.snapshot.ready():
+                continue
+            del self._parcels[number]
+            flat, total = parcel.snapshot.take()
+            given = parcel.given
+            if self._state.outgoing.get(number) is not given:  # taken back meanwhile
+                continue
+            self._sound = math.isfinite(total)
+            if self._sound:
+                self.transport.publish(given.target, number, Header(given.transfer, given.version, parcel.clock, given.share, total), flat)
+                self.counts.published += 1
+            else:
+                self.counts.withheld += 1
+                if parcel.is_new:
+                    self._state.take_back(number)
 
     def total(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums over the ranks that are there; those that were lost are missing in it."""

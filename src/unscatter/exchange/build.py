@@ -46,6 +46,8 @@ def join_exchange(settings: ExchangeSettings, world: World, *, same: Mapping[str
     rendezvous = Rendezvous.join(world, timeout_s=settings.timeout_s)
     for what, value in {"exchange": settings.name, **(same or {})}.items():
         rendezvous.compare(what, value)
+    if settings.name == "none":
+        rendezvous.part()
     return build_exchange(settings, rendezvous)
 
 
@@ -53,6 +55,8 @@ def build_exchange(settings: ExchangeSettings, rendezvous: Rendezvous) -> Exchan
     """The exchange among ranks that have met."""
     timeout_s = settings.timeout_s
     match settings.name:
+        case "none":
+            return NoExchange()
         case "async-ring":
             return _async_ring(settings, rendezvous)
         case "allreduce":

@@ -151,6 +151,24 @@ class Rendezvous:
                 f"Start all ranks of a job with the same {what}."
             )
 
+    def part(self) -> None:
+        """Go apart for good; whoever keeps the board stays until the others need it no more.
+
+        Raises:
+            PeerLostError: somebody has not come.
+        """
+        if not self.world.hosts_rendezvous:
+            self.count("parted")
+            return
+        end = time.monotonic() + self.timeout_s
+        while (parted := self._guarded(lambda: self.store.add("parted", 0))) < self.world.size - 1:
+            if time.monotonic() >= end:
+                raise PeerLostError(
+                    f"rank {self.world.rank} of {self.world.size} has waited {self.timeout_s:g} s for the others to begin: "
+                    f"{parted} of {self.world.size - 1} have.\nSee their logs, or raise exchange.timeout_s."
+                )
+            time.sleep(_POLL_S)
+
     def _guarded(self, call: Callable[[], T]) -> T:
         try:
             return call()

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ExchangeName = Literal["async-ring", "allreduce", "ring", "grouped", "rma", "quorum", "localsteps", "horovod"]
+ExchangeName = Literal["none", "async-ring", "allreduce", "ring", "grouped", "rma", "quorum", "localsteps", "horovod"]
 
 
 class ExchangeSettings(BaseModel):
@@ -21,7 +21,7 @@ class ExchangeSettings(BaseModel):
 
     name: ExchangeName = "async-ring"
     """``async-ring`` waits for nobody; the others make all ranks go in step: ``allreduce``, ``ring``, ``grouped``, ``rma``, ``quorum``,
-    ``localsteps``, ``horovod``."""
+    ``localsteps``, ``horovod``. With ``none`` ranks share nothing: each fits all events, with a seed and a run directory of its own."""
     ranks: int | None = Field(default=None, ge=1)
     """Ranks to start on this machine; one when null. A launcher such as torchrun, srun or mpiexec decides itself."""
     timeout_s: float = Field(default=60.0, gt=0)

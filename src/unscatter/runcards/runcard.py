@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
-from unscatter.arrays import Events
-from unscatter.events import StoredEvents
 from unscatter.events.locations import is_remote
 from unscatter.exchange import ExchangeSettings
 from unscatter.methods import Gan, GanSettings
@@ -68,7 +66,8 @@ class Job(NamedTuple):
     """What a runcard describes, as objects."""
 
     problem: Problem
-    events: dict[str, Events] | dict[str, Events | StoredEvents]
+    events: dict[str, Any]
+    """Per channel :class:`~unscatter.arrays.Events`, or :class:`~unscatter.events.StoredEvents` where they stay in a store."""
     method: Gan
     settings: SolveSettings
 
@@ -122,6 +121,10 @@ class Runcard(Section):
         record["method"] = {"name": self.method.name} | record["method"]
         record["run"]["path"] = str(self.run_path.absolute())
         return yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
+
+    def with_seed(self, seed: int) -> Runcard:
+        """The same runcard with another seed of the fit; pseudo-data stay the same."""
+        return self.model_copy(update={"solve": self.solve.model_copy(update={"seed": seed})})
 
     @property
     def run_path(self) -> Path:

@@ -25,7 +25,7 @@ from unscatter.solve.observers import Observer, Observers
 from unscatter.solve.outcome import Diagnosis, Verdict, conclude, judge
 from unscatter.solve.pilot import needs_pilot, piloted
 from unscatter.solve.settings import SolveSettings
-from unscatter.solve.sources import EventsGiven, as_source, shard_of, split_off
+from unscatter.solve.sources import EventsGiven, as_source, shard_of, split_off, stop_reading, warn_if_sorted
 from unscatter.solve.waiting import WaitingTime
 
 
@@ -45,7 +45,8 @@ def solve(
     Args:
         problem: parameter space, forward model, observables.  Results are compared with its truth where it has one; for measured events,
             which have none, give ``dataclasses.replace(problem, truth=None)``.
-        events: measured events per channel, in memory or as :class:`~unscatter.events.StoredEvents`, or a source of one's own.
+        events: measured events per channel, in memory or in a store (its path, or :class:`~unscatter.events.StoredEvents`), or a source
+            of one's own.
         method: :class:`~unscatter.methods.Gan` with its defaults when None.
         settings: how long, how many replicas, when to stop.
         observer: told what happens; may ask to stop.
@@ -207,6 +208,7 @@ def _judged(job: _Job, state: Any) -> Verdict:
 
 
 def _concluded(job: _Job, state: Any, verdict: Verdict, clock: _Clock) -> Fit:
+    stop_reading(job.shard)
     fit = conclude(job.problem, job.method, state, job.training, verdict, clock.seconds)
     return replace(
         fit, summary=fit.summary | job.waiting.overall() | {"num_ranks": job.exchange.num_ranks, "exchange": job.exchange.statistics()}
@@ -216,6 +218,7 @@ def _concluded(job: _Job, state: Any, verdict: Verdict, clock: _Clock) -> Fit:
 def _prepare(
     problem: Problem, events: EventsGiven, method: Method[Any], settings: SolveSettings, observer: Observers, exchange: Exchange
 ) -> _Job:
+    warn_if_sorted(events, exchange.num_ranks)
     training, held_out = split_off(as_source(problem, events, settings), settings)
     return _Job(problem, method, training, held_out, settings, observer, exchange)
 

@@ -13,7 +13,7 @@ from unscatter.events import EventSource, SharedSource
 from unscatter.exchange import Exchange, NoExchange
 from unscatter.methods import Method
 from unscatter.pipeline import Problem
-from unscatter.solve.sources import shard_of
+from unscatter.solve.sources import shard_of, stop_reading
 
 #: Fits of the pilot one after the other: each learns along the directions that suit where the one before it ended.
 _PASSES = 2
@@ -68,4 +68,5 @@ def piloted(
                 break
         found = method.result(method.join(state)).parameters[0].double().cpu()
         problem = replace(problem, start=tuple(found.tolist()), prior_centre=centre)
+    stop_reading(shard)
     return problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -18,15 +19,20 @@ from unscatter.events import (
     SplittableSource,
     StoredEvents,
     StreamedEvents,
+    WaitingSource,
     check_inside,
 )
+from unscatter.events.store import EventStore
 from unscatter.events.streaming import Channel
 from unscatter.exchange import Exchange
 from unscatter.pipeline import Problem
 from unscatter.solve.settings import SolveSettings
 
-#: What a fit takes: events per channel, in memory or in stores, or a source of one's own.
-EventsGiven: TypeAlias = Mapping[str, Events | StoredEvents] | EventSource
+#: Events of one channel: in memory, or in a store, which may be given by its path.
+ChannelEvents: TypeAlias = Events | StoredEvents | EventStore | str | Path
+
+#: What a fit takes: events per channel, or a source of one's own.
+EventsGiven: TypeAlias = Mapping[str, ChannelEvents] | EventSource
 
 
 def as_source(problem: Problem, events: EventsGiven, settings: SolveSettings) -> EventSource:
@@ -49,9 +55,7 @@ def as_source(problem: Problem, events: EventsGiven, settings: SolveSettings) ->
     replicas, bootstrap = settings.replicas, settings.bootstrap and settings.replicas > 1
     if len(chosen) == len(events):
         return InMemoryEvents(chosen, replicas=replicas, bootstrap=bootstrap, seed=settings.seed)
-    stored = {channel: sample for channel, sample in events.items() if isinstance(sample, StoredEvents)}
-    for channel, sample in stored.items():
-        sample.warn_if_sorted(channel)
+    stored = stored_of(events)
     tables = {
         channel: _streamed(problem, channel, stored[channel]) if channel in stored else MemoryTable(chosen[channel])
         for channel in problem.channels
@@ -62,6 +66,22 @@ def as_source(problem: Problem, events: EventsGiven, settings: SolveSettings) ->
         tables, replicas=replicas, bootstrap=bootstrap, seed=settings.seed,
         window_blocks={channel: windows.get(channel, widest) for channel in problem.channels},
     )  # fmt: skip
+
+
+def stored_of(events: EventsGiven) -> dict[str, StoredEvents]:
+    """Those of the events that are in stores, by their channel."""
+    given = events.items() if isinstance(events, Mapping) else ()
+    return {
+        channel: sample if isinstance(sample, StoredEvents) else StoredEvents(sample)
+        for channel, sample in given
+        if not isinstance(sample, Events)
+    }
+
+
+def warn_if_sorted(events: EventsGiven, num_ranks: int) -> None:
+    """Say which stores are not in random order, where that harms a fit on so many ranks."""
+    for channel, sample in stored_of(events).items():
+        sample.warn_if_sorted(channel, num_ranks)
 
 
 def count_compared(problem: Problem, channel: str, events: Events | StoredEvents) -> tuple[int, int]:
@@ -112,6 +132,12 @@ def shard_of(source: EventSource, exchange: Exchange) -> EventSource:
             "shard(rank, num_ranks), or pass the events themselves."
         )
     return source.shard(exchange.rank, exchange.num_ranks)
+
+
+def stop_reading(source: EventSource) -> None:
+    """Let a source that reads ahead give its threads and memory back."""
+    if isinstance(source, WaitingSource):
+        source.close()
 
 
 def _check_enough(held_out: EventSource, settings: SolveSettings) -> None:

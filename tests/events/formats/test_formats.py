@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +16,7 @@ from tests.events.formats.files import DTYPES, WRITERS, Writer, some_events
 from unscatter.errors import ColumnError, EventsError, EventsFileError, MissingExtraError, SettingsError, UnscatterError
 from unscatter.events import read_events
 from unscatter.events.formats import EventReader, open_events
+from unscatter.events.formats.file_reader import FileReader
 from unscatter.events.formats.opening import SUFFIXES
 from unscatter.events.locations import suffix
 
@@ -94,6 +98,52 @@ def test_files_that_are_cut_short_or_garbled_are_our_error_or_still_events(path:
             read_events(tmp_path / path.name)
         except UnscatterError as error:
             assert path.name in str(error)  # noqa: PT017
+
+
+def test_whole_numbers_in_the_first_block_of_a_text_file_may_be_followed_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unscatter.events.formats.csv._BLOCK_BYTES", 64)
+    (tmp_path / "a.csv").write_text("x,flag\n" + "1,true\n" * 50 + "2.5,false\nNaN,true\n" + "3,true\n" * 50)
+    events = read_events(tmp_path / "a.csv", cuts=["isfinite(x)"])
+    assert events.column("x").unique().tolist() == [1, 2.5, 3]
+    assert events.column("flag").sum() == 100
+    (tmp_path / "b.csv").write_text("x\n" + "1\n" * 50 + "two\n")
+    with pytest.raises(EventsError, match="column 'x' in '.*b.csv' holds text: row 50 is 'two'"):
+        read_events(tmp_path / "b.csv")
+
+
+def test_row_of_text_is_that_of_the_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [*map(str, range(999)), "what"]}), tmp_path / "a.parquet", row_group_size=300)
+    with open_events(tmp_path / "a.parquet") as reader, pytest.raises(EventsError, match="row 999 is 'what'"):
+        next(reader.chunks(["x"], first_row=950))
+
+
+def test_bytes_of_another_machine_become_those_of_this_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "big.npy", np.array([1.5, 2.5], dtype=">f8"))
+    with open_events(tmp_path / "big.npy") as reader:
+        assert next(reader.chunks(["0"])).columns["0"].dtype.isnative
+
+
+class Promising(FileReader):
+    """Says that it has more rows than it has."""
+
+    location = "a.file"
+
+    def columns(self) -> dict[str, np.dtype]:
+        return {"x": np.dtype(float)}
+
+    def num_rows(self) -> int:
+        return 3
+
+    def _read(self, columns: tuple[str, ...], first_row: int, rows_per_chunk: int) -> Iterator[dict[str, np.ndarray]]:
+        yield {"x": np.zeros(2)}
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def test_rows_that_are_missing_at_the_end_are_noticed() -> None:
+    with pytest.raises(EventsFileError, match="'a.file' is cut short: it promises 3 rows, but ends after 2"):
+        list(Promising().chunks(["x"]))
 
 
 def test_trees_of_files_that_have_none_are_refused(tmp_path: Path) -> None:

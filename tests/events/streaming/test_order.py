@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from unscatter.arrays import RandomStream
 from unscatter.events.streaming.pattern import merge_pattern, merge_some
 from unscatter.events.streaming.sampling import sampled_rows
-from unscatter.events.streaming.windows import WindowOrder, epoch_windows
+from unscatter.events.streaming.windows import WindowKey, WindowOrder, epoch_windows
 
 STREAM = RandomStream(5)
 
@@ -82,3 +82,17 @@ def test_each_row_has_the_same_chance_to_be_sampled_and_a_sorted_file_is_covered
         seen[rows] += 1
     # Each row is in a tenth of the samples: binomial.
     assert abs(seen - 400).max() < 5 * (4000 * 0.1 * 0.9) ** 0.5
+
+
+def test_windows_of_an_epoch_begin_at_different_places_of_their_circles() -> None:
+    order = WindowOrder(np.full(40, 100), 4, "p")
+    turns = [order.turn(WindowKey(STREAM, epoch, window)) for epoch in range(2) for window in range(10)]
+    assert all(0 <= turn < 400 for turn in turns)
+    # Twenty numbers out of 400: half a pair meets by chance.
+    assert len(set(turns)) > 15
+
+
+def test_epochs_have_windows_of_other_blocks() -> None:
+    order = WindowOrder(np.full(40, 100), 4, "p")
+    first, second = (set(order.epoch(STREAM, epoch).blocks_of(0)) for epoch in (0, 1))
+    assert first != second

@@ -89,3 +89,23 @@ def test_sorted_store_gives_a_warning_that_names_the_way_out_and_a_shuffled_one_
         StoredEvents(tmp_path / "sorted", window_blocks=63).warn_if_sorted("p")
         StoredEvents(tmp_path / "sorted", Recipe(columns=["y"])).warn_if_sorted("p")
     assert heard == []
+    # But ranks get consecutive rows.
+    with pytest.warns(UserWarning, match="each of the 2 ranks gets another kind of events"):
+        StoredEvents(tmp_path / "sorted", window_blocks=63).warn_if_sorted("p", num_ranks=2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_that_is_mapped_does_not_grow_with_the_store(tmp_path: Path) -> None:
+    columns = {name: np.random.default_rng(1).random(1_600_000, dtype=np.float32) for name in "abcd"}
+    store = write_store(tmp_path / "store", [columns], rows_per_block=4096, blocks_per_shard=64)
+
+    def mapped() -> int:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile"))
+        return int(line.split()[1]) * 1024
+
+    before = mapped()
+    for number in np.random.default_rng(2).permutation(store.num_blocks).tolist():
+        store.check(number)
+        store.release(number)
+    # Of 25 MB; a map that keeps what was mapped around the blocks keeps most of it.
+    assert mapped() - before < 1_000_000

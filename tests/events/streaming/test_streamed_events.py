@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -13,10 +14,18 @@ from hypothesis import strategies as st
 from unscatter.arrays import Events, RandomStream
 from unscatter.errors import ColumnError, EventsError, NoEventsLeftError, SettingsError
 from unscatter.events import EventSource, InMemoryEvents, MovableSource, ShardedSource
+from unscatter.events.hashing import BootstrapKey
 from unscatter.events.streaming import Block, MemoryTable, StreamedEvents
+from unscatter.events.streaming.batches import Batch
 from unscatter.events.streaming.channel import Channel, PreparedTable
+from unscatter.events.streaming.placing import Placement
+from unscatter.events.streaming.reading_ahead import Window
+from unscatter.events.streaming.records import RecordLayout
+from unscatter.events.streaming.windows import Piece, WindowKey
 
 STREAM = RandomStream(11)
+
+# Hypothesis dislikes threads that outlive an example: the checks of types that the tests add use the same random numbers as it does.
 FRACTIONS = (0.7, 0.3)
 
 
@@ -72,6 +81,7 @@ def test_every_event_is_used_exactly_once_per_epoch_and_replica(n: int, rows: in
         used = _rows(source, replica, 0, 3 * n, batch)
         for epoch in range(3):
             assert sorted(used[epoch * n : (epoch + 1) * n]) == list(range(n))
+    source.close()
 
 
 @settings(deadline=None, max_examples=25)
@@ -87,6 +97,8 @@ def test_batch_is_a_pure_function_of_its_arguments_so_that_a_resumed_fit_needs_o
         found = fresh.batch(step, batch, STREAM)
         assert torch.equal(found.values, expected[step].values)
         assert torch.equal(found.weights_or_ones(), expected[step].weights_or_ones())
+    walked.close()
+    fresh.close()
 
 
 @settings(deadline=None, max_examples=15)
@@ -108,6 +120,7 @@ def test_split_and_bootstrap_give_the_events_and_weights_of_those_in_memory(
             batch = mine.batch(0, whole.num_events, STREAM)
             one = Events(batch.values[-1, c], batch.columns, batch.weights_or_ones()[-1, c])
             assert _weight_of_event(one) == _weight_of_event(whole)
+        mine.close()
 
 
 @settings(deadline=None, max_examples=15)
@@ -123,6 +136,7 @@ def test_shards_are_disjoint_balanced_to_one_and_keep_the_weights_of_their_rows(
         batch = shard.batch(0, length, STREAM)
         together |= _weight_of_event(Events(batch.values[1], batch.columns, batch.weights_or_ones()[1]))
         assert shard.exposure == 1 / num_ranks
+        shard.close()
     assert together == by_event
     torch.testing.assert_close(sum(shard.counts for shard in shards), whole.counts)
 
@@ -170,6 +184,12 @@ def test_channels_epochs_and_streams_are_shuffled_independently() -> None:
     for a, b in [(first[0], first[1]), (first[0], second[0]), (first[0], other[0])]:
         # The expected number of fixed points of a random permutation is one.
         assert int((a == b).sum()) < 8
+
+
+def test_epochs_of_a_single_block_are_not_turns_of_one_circle() -> None:
+    source = _streamed({"p": _numbered(50)}, 50)
+    one, other = (source.batch(epoch, 50, STREAM).column("i")[0, 0].tolist() for epoch in (0, 1))
+    assert all(one[turn:] + one[:turn] != other for turn in range(50))
 
 
 def test_windows_mix_all_of_their_blocks() -> None:
@@ -231,6 +251,41 @@ def test_weights_are_ones_where_only_another_channel_has_them() -> None:
     assert batch.weights is not None
     assert batch.weights[0, 0].tolist() == [1.0] * 5
     assert batch.weights[0, 1].tolist() != [1.0] * 5
+
+
+def test_source_that_was_moved_gives_the_same_batches() -> None:
+    source, moved = (_streamed({"p": _numbered(100)}, 16, replicas=2, bootstrap=True, window_blocks=2) for _ in range(2))
+    moved.batch(0, 30, STREAM)
+    moved.move_to("cpu")
+    for step in range(5):
+        assert torch.equal(moved.batch(step, 30, STREAM).values, source.batch(step, 30, STREAM).values)
+
+
+def test_rows_numbers_that_are_copied_apart_give_the_same_bootstrap_weights() -> None:
+    # Where windows are on a GPU, only events and weights of a batch are made there.
+    layout = RecordLayout(num_columns=2, weighted=True, numbered=True, dtype=np.dtype(np.float32))
+    records = layout.empty(40)
+    layout.write(records, Block((np.arange(40.0), np.arange(40.0)), np.full(40, 0.5)), first=5)
+    window = Window(records, Placement("cpu").put(torch.from_numpy(records)), turn=33)
+    keys = [[BootstrapKey.of(RandomStream(1), replica, "p") for replica in range(3)]]
+    made = []
+    for apart in (False, True):
+        batch = Batch(layout, (3, 1, 12), torch.device("cpu"), apart=apart)
+        batch.take(0, Piece(WindowKey(STREAM, 0, 0), 3, 12, 0), window)
+        made.append(batch.events(("x", "y"), keys))
+    assert torch.equal(made[0].values, made[1].values)
+    assert torch.equal(made[0].weights_or_ones(), made[1].weights_or_ones())
+    assert made[0].weights_or_ones().unique().numel() > 2
+
+
+def test_closed_source_has_no_threads_and_begins_again_when_asked() -> None:
+    source, before = _streamed({"p": _numbered(100)}, 10), threading.active_count()
+    batch = source.batch(3, 30, STREAM)
+    assert threading.active_count() > before
+    source.close()
+    assert threading.active_count() == before
+    assert torch.equal(source.batch(3, 30, STREAM).values, batch.values)
+    source.close()
 
 
 def test_time_spent_waiting_is_counted() -> None:

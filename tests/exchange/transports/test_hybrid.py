@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from unscatter.exchange.transports.joining import own_address
 from unscatter.exchange.transports.segment import segment_path
 
 SIZE = 100
-JOB = "test hybrid"
+JOB = f"test hybrid {os.getpid()}"  # processes that test at the same time share the directory of segments
 Joined = dict[int, Transport]
 
 

@@ -8,9 +8,9 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ import torch
 from tests.exchange.transports.peers import confirm_first, filled, live, next_message, peer, publish, publish_many, wait_until
 from unscatter.errors import ExchangeError, ShapeError
 from unscatter.exchange.transports import Header, SharedMemoryTransport, Transport, mailbox, remove_abandoned
-from unscatter.exchange.transports.checks import PIECE, copy_and_sum
+from unscatter.exchange.transports.buffers import PIECE, copy_and_sum
 from unscatter.exchange.transports.processes import Process
 from unscatter.exchange.transports.segment import segment_path, shared_directory
 
@@ -156,25 +156,17 @@ def test_check_that_is_not_finite_is_refused(make: Make) -> None:
     assert reader.statistics()["messages_refused"] == 1
 
 
-class KilledHere:
-    """A slot in which the sender dies after the first piece of a payload."""
-
-    def __init__(self, slot: torch.Tensor) -> None:
-        self.slot = slot
-
-    def copy_(self, payload: torch.Tensor) -> None:
-        self.slot[:PIECE].copy_(payload[:PIECE])
-        raise SystemExit
-
-
 def publish_half(sender: SharedMemoryTransport, version: int, size: int) -> None:
     """Die after the first piece of a payload."""
-    box = sender._boxes[0][0]
-    slots = box._slots
-    box._slots = [cast(torch.Tensor, KilledHere(slot)) for slot in slots]
-    with pytest.raises(SystemExit):
-        publish(sender, 1, version, size)
-    box._slots = slots
+
+    def killed_here(payload: torch.Tensor, slot: torch.Tensor) -> None:
+        slot[:PIECE].copy_(payload[:PIECE])
+        raise SystemExit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mailbox, "copy", killed_here)
+        with pytest.raises(SystemExit):
+            publish(sender, 1, version, size)
 
 
 def test_sender_killed_while_writing_leaves_the_message_before(make: Make) -> None:
@@ -191,11 +183,11 @@ def test_message_that_is_overwritten_while_being_read_is_read_again(make: Make, 
     size = PIECE + 10
     reader, sender = make(1, num_parameters=size), make(0, num_parameters=size)
 
-    def overtaken(pieces: Sequence[torch.Tensor], into: Sequence[torch.Tensor]) -> float:
+    def overtaken(slot: torch.Tensor, into: torch.Tensor) -> float:
         monkeypatch.undo()
         publish(sender, 1, 2, size)
         publish_half(sender, 3, size)  # goes where the reader reads
-        copy_and_sum(pieces, into)
+        copy_and_sum(slot, into)
         return float(size)  # as if the torn payload added up to the sum of the first one
 
     publish(sender, 1, 1, size)

@@ -251,6 +251,19 @@ def test_end_that_is_announced_is_heard_before_the_connection_closes(make: Make)
     assert wait_until(lambda: one.health(1).done and two.health(0).done)
 
 
+def test_rank_that_goes_on_after_its_end_is_heard_at_once_in_both_directions(make: Make) -> None:
+    one, two = make(0, silence_s=60.0), make(1, silence_s=60.0)  # no heartbeat is due
+    publish(one, 1, 1, SIZE)
+    next_message(two, 0)
+    for end in range(2):
+        for transport in (one, two):
+            transport.beat(10 * end, done=True)
+        assert wait_until(lambda: one.health(1).done and two.health(0).done)
+        for transport in (one, two):
+            transport.beat(10 * end + 1)
+        assert wait_until(lambda: not one.health(1).done and not two.health(0).done)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -66,19 +66,22 @@ class Shard:
 
     def expect(self, block: int) -> None:
         """Tell the operating system that a block is read soon: it may fetch it beside what else is done."""
-        self._advise(block, "MADV_WILLNEED")
+        self._advise(block, "MADV_WILLNEED", mmap.PAGESIZE)
 
     def release(self, block: int) -> None:
-        """Let the operating system take the memory of a block back; reading it again brings it back."""
-        self._advise(block, "MADV_DONTNEED")
+        """Let the operating system take the memory of a block back; reading it again brings it back.
 
-    def _advise(self, block: int, advice: str) -> None:
+        So it does for what was mapped around the block, which nobody else would ever give back; whoever reads there maps it again.
+        """
+        self._advise(block, "MADV_DONTNEED", _MAPPED_AROUND)
+
+    def _advise(self, block: int, advice: str, unit: int) -> None:
+        """Give advice about a block and the units of memory that it begins and ends in."""
         first = self.layout.body(block)
         last = first + self.block_rows(block) * self.layout.row_bytes
-        # Whole pages only: those that a block shares with its neighbours stay.
-        start = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = min(last, len(self._map)) // mmap.PAGESIZE * mmap.PAGESIZE
-        if end > start and hasattr(mmap, advice):
+        start = first // unit * unit
+        end = min(-(-last // unit) * unit, len(self._map))
+        if hasattr(mmap, advice):
             self._map.madvise(getattr(mmap, advice), start, end - start)
 
     def bytes(self) -> memoryview:
@@ -101,6 +104,9 @@ class Shard:
                 f"should be in {end:,} or more.\n{REMEDY}"
             )
 
+
+#: A page that is missing is mapped together with those of the cache around it, up to this many bytes, as Linux does and others at most.
+_MAPPED_AROUND = max(1 << 16, mmap.PAGESIZE)
 
 REMEDY = "Copy this file again from where the store came from, or make the store anew: unscatter ingest"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unscatter.arrays import Events
-from unscatter.events.hashing import poisson_weights
+from unscatter.events.hashing import BootstrapKey
 from unscatter.events.streaming.reading_ahead import Window
 from unscatter.events.streaming.records import RecordLayout
 from unscatter.events.streaming.windows import Piece
@@ -22,14 +23,15 @@ class Batch:
         layout: of the records.
         shape: ``(replicas, channels, num_events)``.
         device: where the windows are.
+        apart: whether the rows' numbers are copied from main memory by themselves, as they must be where windows are on another device.
     """
 
-    def __init__(self, layout: RecordLayout, shape: tuple[int, int, int], device: torch.device) -> None:
+    def __init__(self, layout: RecordLayout, shape: tuple[int, int, int], device: torch.device, *, apart: bool | None = None) -> None:
         self._layout = layout
-        self._host = device.type == "cpu"
+        apart = device.type != "cpu" if apart is None else apart
         dtype = torch.float64 if layout.dtype == np.float64 else torch.float32
         self._records = torch.empty(*shape, layout.width, dtype=dtype, device=device)
-        self._numbers = np.empty(shape, np.int64) if layout.numbered and not self._host else None
+        self._numbers = np.empty(shape, np.int64) if layout.numbered and apart else None
 
     def take(self, channel: int, piece: Piece, window: Window) -> None:
         """Copy a piece of a window, for each replica from another place of its circle.
@@ -45,10 +47,9 @@ class Batch:
             into = slice(piece.at, piece.at + piece.num_events)
             _copy_from_circle(window.placed.records, start, self._records[replica, channel, into])
             if self._numbers is not None:
-                numbers = torch.from_numpy(self._layout.numbers(window.records))
-                _copy_from_circle(numbers, start, torch.from_numpy(self._numbers[replica, channel, into]))
+                _copy_from_circle(self._layout.numbers(window.records), start, self._numbers[replica, channel, into])
 
-    def events(self, columns: tuple[str, ...], keys: Sequence[Sequence[int]] | None) -> Events:
+    def events(self, columns: tuple[str, ...], keys: Sequence[Sequence[BootstrapKey]] | None) -> Events:
         """The batch with its weights.
 
         Args:
@@ -62,17 +63,17 @@ class Batch:
             weights = seen if weights is None else seen * weights
         return Events(self._records[..., :size].contiguous(), columns, weights)
 
-    def _seen(self, keys: Sequence[Sequence[int]]) -> Tensor:
+    def _seen(self, keys: Sequence[Sequence[BootstrapKey]]) -> Tensor:
         """How often each replica sees each event, ``[replica, channel, num_events]``."""
         numbers = self._layout.numbers(self._records.numpy()) if self._numbers is None else self._numbers
         seen = np.empty(numbers.shape, np.uint8)
         for channel, of_channel in enumerate(keys):
             for replica, key in enumerate(of_channel):
-                seen[replica, channel] = poisson_weights(key, numbers[replica, channel])
+                seen[replica, channel] = key.weights(numbers[replica, channel])
         return torch.from_numpy(seen).to(self._records.device).to(self._records.dtype)
 
 
-def _copy_from_circle(circle: Tensor, start: int, out: Tensor) -> None:
+def _copy_from_circle(circle: Tensor | np.ndarray, start: int, out: Any) -> None:
     """Copy ``circle[start:]`` to ``out``, going on at the beginning where it ends."""
     before_end = min(len(out), len(circle) - start)
     out[:before_end] = circle[start : start + before_end]

@@ -73,6 +73,17 @@ class WindowReader:
         self._current = (None, None)
         self._placement = Placement(device)
 
+    def close(self) -> None:
+        """Stop reading ahead, and give the memory of the windows back; the next window that is asked for begins again."""
+        for threads in (self._threads, self._fetcher):
+            if threads is not None:
+                threads.shutdown(cancel_futures=True)
+        self._threads = self._fetcher = None
+        self._forget(())
+        self._current, self._fetched = (None, None), ()
+        self._buffers.clear()
+        self._fillers.clear()
+
     def get(self, key: WindowKey) -> Window:
         """One window, which stays valid until another one is asked for; waits until it is filled."""
         if key == self._current[0] and self._current[1] is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unscatter.arrays import Events, RandomStream
 from unscatter.errors import EventsError, SettingsError
-from unscatter.events.hashing import poisson_weights
+from unscatter.events.hashing import BootstrapKey
 from unscatter.events.splitting import check_fractions
 from unscatter.events.streaming.batches import Batch
 from unscatter.events.streaming.channel import Channel
@@ -156,6 +156,11 @@ class StreamedEvents:
         for reader in self._readers:
             reader.place(self._device)
 
+    def close(self) -> None:
+        """Stop reading ahead and give the memory of the windows back; the next batch begins again."""
+        for reader in self.__dict__.get("_readers", ()):
+            reader.close()
+
     def as_measured(self) -> StreamedEvents:
         """The same events for a single replica, without bootstrap."""
         return self._with({channel.name: channel for channel in self._channels}, replicas=1, bootstrap=False, seed=0)
@@ -207,10 +212,10 @@ class StreamedEvents:
     def _weight_sums(self) -> list[tuple[float, float]]:
         return [weight_sums(channel) for channel in self._channels]
 
-    def _keys(self, channel: str) -> list[int]:
+    def _keys(self, channel: str) -> list[BootstrapKey]:
         """Of the bootstrap weights of each replica."""
         stream = RandomStream(self._seed).child("bootstrap")
-        return [stream.integer(replica, channel) for replica in range(self._replicas)]
+        return [BootstrapKey.of(stream, replica, channel) for replica in range(self._replicas)]
 
     def _find(self, channel: str, replica: int | None) -> Channel:
         if channel not in self.channels:
@@ -228,4 +233,4 @@ class StreamedEvents:
         weights = torch.ones(len(rows.values), dtype=self._dtype) if rows.weights is None else torch.from_numpy(rows.weights)
         if replica is None or not self._bootstrap:
             return weights
-        return weights * torch.from_numpy(poisson_weights(self._keys(channel.name)[replica], rows.numbers))
+        return weights * torch.from_numpy(self._keys(channel.name)[replica].weights(rows.numbers))

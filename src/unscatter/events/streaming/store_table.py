@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unscatter.errors import EventsError
 from unscatter.events.store import EventStore
 from unscatter.events.streaming.blocks import Block
 
@@ -39,3 +40,22 @@ class StoreTable:
     def release(self, number: int) -> None:
         """Give the memory back to the operating system."""
         self.store.release(number)
+
+
+def check_weights(store: EventStore) -> None:
+    """Refuse weights that are negative or all zero; the manifest knows their range.
+
+    Raises:
+        EventsError: they are.
+    """
+    weight = store.manifest.weight
+    if weight is None:
+        return
+    summary = store.manifest.summary(weight)
+    if summary.min < 0:
+        raise EventsError(
+            f"some weights '{weight}' in '{store.path}' are negative, the smallest is {summary.min:g}.\n"
+            "Weights are rates: cut these events, or subtract a background with a detector stage instead of negative weights."
+        )
+    if summary.max == 0:
+        raise EventsError(f"all weights '{weight}' in '{store.path}' are zero.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,21 +11,19 @@ from typing import TypeAlias
 import torch
 
 from unscatter.arrays import Events
-from unscatter.errors import ColumnError, EventsError
+from unscatter.errors import ColumnError
 from unscatter.events.formats.protocol import Chunk
 from unscatter.events.recipe import Recipe
 from unscatter.events.store import EventStore
 from unscatter.events.streaming.blocks import BlockTable
 from unscatter.events.streaming.channel import Channel, Preparation, PreparedTable
-from unscatter.events.streaming.store_table import StoreTable
+from unscatter.events.streaming.sorting import warn_if_sorted
+from unscatter.events.streaming.store_table import StoreTable, check_weights
 from unscatter.events.validation import keep_inside
 from unscatter.files import did_you_mean
 
 #: Blocks whose rows are shuffled together.
 WINDOW_BLOCKS = 16
-
-#: Variance of block means, in units of that of shuffled rows, below which nobody needs to be told.
-_LEAST_ORDER = 2.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ class StoredEvents:
     def __post_init__(self) -> None:
         if not isinstance(self.store, EventStore):
             object.__setattr__(self, "store", EventStore.open(self.store))
-        _check_weights(self.opened)
+        check_weights(self.opened)
         if self.recipe is not None:
             self.recipe.needed(self._available, self.location)
 
@@ -83,33 +79,10 @@ class StoredEvents:
         """Of the events, after the recipe."""
         return self.opened.columns if self.recipe is None else self.recipe.names(self._available)
 
-    @property
-    def sorted_columns(self) -> dict[str, float]:
-        r"""Columns whose blocks differ more than chance allows, and how much: variance of the block means over that of shuffled rows.
-
-        For B blocks of shuffled rows it is :math:`1 \pm \sqrt{2 / (B - 1)}`.  Empty where a window holds all blocks anyway.
-        """
-        blocks, manifest = self.opened.num_blocks, self.opened.manifest
-        if blocks <= self.window_blocks:
-            return {}
-        most = max(_LEAST_ORDER, 1 + 6 * math.sqrt(2 / (blocks - 1)))
+    def warn_if_sorted(self, channel: str, num_ranks: int = 1) -> None:
+        """Say where rows are not in random order, and how that harms a fit."""
         used = self._needed if self._computes else self._places
-        found = {place: manifest.summary(place).order or 0.0 for place in used.values()}
-        return {name: order for name, order in found.items() if order > most}
-
-    def warn_if_sorted(self, channel: str) -> None:
-        """Say once that windows of a sorted store do not look like the whole."""
-        if found := self.sorted_columns:
-            worst = max(found, key=lambda name: found[name])
-            warnings.warn(
-                f"the rows of '{self.location}' (channel '{channel}') are not in random order: block means of the column '{worst}' vary "
-                f"{found[worst]:.3g} times as much as those of shuffled rows, so batches of one window of {self.window_blocks} blocks "
-                "differ from those of the next.\n"
-                f"Shuffle the store once: unscatter ingest SOURCES -o '{self.location}-shuffled' --shuffle 1, or mix more blocks: "
-                "window_blocks.",
-                UserWarning,
-                stacklevel=3,
-            )
+        warn_if_sorted(self.opened, tuple(used.values()), channel, window_blocks=self.window_blocks, num_ranks=num_ranks)
 
     def lies_inside(self, low: Sequence[float], high: Sequence[float], names: Sequence[str]) -> bool:
         """Whether the manifest, or the ranges that events are cut to, say that all events lie inside some ranges."""
@@ -234,18 +207,3 @@ def _chained(steps: Sequence[Preparation]) -> Preparation:
         return events
 
     return prepare
-
-
-def _check_weights(store: EventStore) -> None:
-    """The manifest knows the range of the weights."""
-    weight = store.manifest.weight
-    if weight is None:
-        return
-    summary = store.manifest.summary(weight)
-    if summary.min < 0:
-        raise EventsError(
-            f"some weights '{weight}' in '{store.path}' are negative, the smallest is {summary.min:g}.\n"
-            "Weights are rates: cut these events, or subtract a background with a detector stage instead of negative weights."
-        )
-    if summary.max == 0:
-        raise EventsError(f"all weights '{weight}' in '{store.path}' are zero.")

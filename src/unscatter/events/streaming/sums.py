@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unscatter.events.hashing import poisson_weights
+from unscatter.events.hashing import BootstrapKey
 from unscatter.events.streaming.channel import Channel
 from unscatter.events.streaming.rows import for_all_blocks
 
@@ -24,19 +24,19 @@ def weight_sums(channel: Channel) -> tuple[float, float]:
     return float(sums[0]), float(sums[1])
 
 
-def bootstrap_sums(channel: Channel, keys: Sequence[int]) -> np.ndarray:
+def bootstrap_sums(channel: Channel, keys: Sequence[BootstrapKey]) -> np.ndarray:
     """Sum of the weights of every replica, ``[replica]``.
 
     Args:
         channel: whose rows.
-        keys: of the replicas' bootstrap weights, see :func:`~unscatter.events.hashing.poisson_weights`.
+        keys: of the replicas' bootstrap weights, ``[replica]``.
     """
     weighted = channel.table.has_weights
 
     def of_block(number: int) -> np.ndarray:
         first = int(channel.rows.starts[number]) + channel.rows.origin
         rows = np.arange(first, first + int(channel.counts[number]))
-        seen = [poisson_weights(key, rows) for key in keys]
+        seen = [key.weights(rows) for key in keys]
         if not weighted:
             return np.array([weights.sum(dtype=np.int64) for weights in seen], float)
         own = _weights(channel, number)

@@ -1,6 +1,6 @@
 """Transports: how flat buffers get from one rank to another without anybody waiting."""
 
-from unscatter.exchange.transports.checks import payload_sum
+from unscatter.exchange.transports.buffers import payload_sum
 from unscatter.exchange.transports.faulty import Fault, Faulty
 from unscatter.exchange.transports.hybrid import HybridTransport
 from unscatter.exchange.transports.joining import TransportKind, join_transport

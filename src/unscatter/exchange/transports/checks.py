@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from unscatter.errors import ShapeError
 
-#: Numbers per piece of a sum or copy: 1 MB of float32 stays in a core's cache between being copied and being added up.
-PIECE = 2**18
-
 #: Agreement at which two sums of the same numbers are believed without a second look.
 _SAME = 1e-12
 
 #: Largest difference, relative to the sum of magnitudes, that rounding in float32 pieces explains.
 _ROUNDING = 1e-6
-
-
-def payload_sum(payload: Tensor) -> float:
-    """Sum of a flat payload for :attr:`Header.check`: float32 within pieces, float64 over them.
-
-    Several times faster than ``payload.sum(dtype=torch.float64)``, which makes a copy in float64 first; both are accepted as a check.
-
-    Example:
-        >>> payload_sum(torch.arange(5.0))
-        10.0
-    """
-    if payload.numel() <= PIECE:  # cutting a small one takes longer than adding it up
-        return float(payload.sum())
-    return math.fsum(float(piece.sum()) for piece in payload.split(PIECE))
-
-
-def copy_and_sum(pieces: Sequence[Tensor], into: Sequence[Tensor]) -> float:
-    """Copy a payload piece by piece and return its :func:`payload_sum`, in one pass over the memory.
-
-    Args:
-        pieces: the payload, cut by ``split(PIECE)``.
-        into: where it goes, cut likewise.
-
-    Example:
-        >>> source, target = torch.arange(5.0), torch.zeros(5)
-        >>> copy_and_sum(source.split(PIECE), target.split(PIECE)), target
-        (10.0, tensor([0., 1., 2., 3., 4.]))
-    """
-    return math.fsum([float(target.copy_(source).sum()) for source, target in zip(pieces, into, strict=True)])
 
 
 def is_whole(payload: Tensor, total: float, check: float) -> bool:
@@ -57,12 +24,12 @@ def is_whole(payload: Tensor, total: float, check: float) -> bool:
 
     Args:
         payload: what was received.
-        total: its :func:`payload_sum`.
+        total: its :func:`~unscatter.exchange.transports.payload_sum`.
         check: what stands on the message.
 
     Example:
         >>> payload = torch.tensor([1.0, 2.0])
-        >>> is_whole(payload, payload_sum(payload), 3.0), is_whole(payload, payload_sum(payload), 2.0)
+        >>> is_whole(payload, 3.0, 3.0), is_whole(payload, 3.0, 2.0)
         (True, False)
     """
     difference = abs(total - check)
@@ -81,7 +48,7 @@ def require_payload(payload: Tensor, num_parameters: int, dtype: torch.dtype) ->
     Example:
         >>> require_payload(torch.zeros(3), 3, torch.float32)
     """
-    if payload.shape != (num_parameters,) or payload.dtype is not dtype or payload.device.type != "cpu":
+    if payload.ndim != 1 or len(payload) != num_parameters or payload.dtype is not dtype or not payload.is_cpu:
         raise ShapeError(
             f"'payload' is {tuple(payload.shape)} of {payload.dtype} on {payload.device}, "
             f"but the mailboxes of this transport hold ({num_parameters},) of {dtype} on the CPU.\n"

@@ -7,7 +7,8 @@ import zlib
 
 import torch
 
-from unscatter.exchange.transports.checks import is_whole, payload_sum
+from unscatter.exchange.transports.buffers import payload_sum
+from unscatter.exchange.transports.checks import is_whole
 from unscatter.exchange.transports.protocol import Header, Message
 
 

@@ -6,6 +6,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -85,19 +86,19 @@ class SegmentLayout:
         first = _rounded(self._confirmations + _WORD * self._num_mailboxes * len(self.ranks), _PAGE)
         return first + self._stride * (2 * (row * self.num_lanes + lane) + slot)
 
-    @property
+    @cached_property
     def _num_mailboxes(self) -> int:
         return len(self.ranks) * self.num_lanes
 
-    @property
+    @cached_property
     def _mailboxes(self) -> int:
         return _rounded(self.row(len(self.ranks)), _MAILBOX)
 
-    @property
+    @cached_property
     def _confirmations(self) -> int:
         return self._mailboxes + _MAILBOX * self._num_mailboxes
 
-    @property
+    @cached_property
     def _stride(self) -> int:
         return _rounded(self.num_parameters * self.dtype.itemsize, _PAGE)
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unscatter.exchange.transports.checks import PIECE, copy_and_sum, is_whole
+from unscatter.exchange.transports.buffers import copy, copy_and_sum
+from unscatter.exchange.transports.checks import is_whole
 from unscatter.exchange.transports.layout import SegmentLayout
 from unscatter.exchange.transports.protocol import Header
 
@@ -56,33 +57,31 @@ class Mailbox:
             torch.frombuffer(memory, dtype=layout.dtype, count=layout.num_parameters, offset=layout.slot(row, lane, slot))
             for slot in range(2)
         ]
-        self._pieces = [slot.split(PIECE) for slot in self._slots]
 
     def release(self) -> None:
         """Let go of the memory, so that it can be unmapped."""
         self._words.release()
-        self._slots, self._pieces = [], []
+        self._slots = []
 
     def put(self, target: int, header: Header, payload: Tensor) -> None:
         """Publish a message; one writer at a time."""
         number = self._words[self._announced] + 1
         place = self._headers[number % 2]
         self._words[place // 8] = 2 * number - 1
-        self._slots[number % 2].copy_(payload)
+        copy(payload, self._slots[number % 2])
         words = _WORDS.pack(2 * number, target, *header)
         _CHECKSUM.pack_into(self._memory, place + _WORDS.size, zlib.crc32(words))
         self._memory[place + 8 : place + _WORDS.size] = words[8:]
         self._words[place // 8] = 2 * number
         self._words[self._announced] = number
 
-    def take(self, reader: int, seen: int, buffer: Tensor, pieces: tuple[Tensor, ...]) -> Taken:
+    def take(self, reader: int, seen: int, buffer: Tensor) -> Taken:
         """Copy the newest message into a buffer.
 
         Args:
             reader: rank that reads; messages for others are passed over.
             seen: number of the last publication that it has dealt with.
             buffer: where the payload goes.
-            pieces: the buffer, cut as a payload is.
         """
         number, refused = seen, False
         for _ in range(_ATTEMPTS):
@@ -98,7 +97,7 @@ class Mailbox:
                 return Taken(number, None)
             header = Header(*rest)
             checksum = _CHECKSUM.unpack_from(self._memory, place + _WORDS.size)[0]
-            total = copy_and_sum(self._pieces[number % 2], pieces)
+            total = copy_and_sum(self._slots[number % 2], buffer)
             if self._words[place // 8] != sequence:
                 continue
             if checksum == zlib.crc32(words) and is_whole(buffer, total, header.check):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from unscatter.exchange.mpi.world import communicator, import_mpi, leave_without_finalize
 from unscatter.exchange.rendezvous import Rendezvous
-from unscatter.exchange.transports.checks import is_whole, payload_sum
+from unscatter.exchange.transports.buffers import payload_sum
+from unscatter.exchange.transports.checks import is_whole
 from unscatter.exchange.transports.counts import Counts
 from unscatter.exchange.transports.protocol import Header, Health, Message
 

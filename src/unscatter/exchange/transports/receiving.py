@@ -114,7 +114,7 @@ class Receiving:
         self.thread.watch(link.sock, lambda mask: self._on_ready(visitor, mask), writing=link.num_waiting > 0)
 
     def _greet(self, visitor: _Visitor, rank: int, now: float) -> None:
-        if now >= visitor.next_beat or (self._node.done and not visitor.told_done):
+        if now >= visitor.next_beat or self._node.done != visitor.told_done:
             visitor.next_beat, visitor.told_done = now + self._node.beat_s, self._node.done
             visitor.link.send(self._node.heartbeat(rank))
         elif self._closing is not None and not visitor.link.num_waiting and not visitor.shut:

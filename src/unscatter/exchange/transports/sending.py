@@ -166,8 +166,8 @@ class Sending:
         lane = route.next_lane()
         if lane is not None:
             self._send_message(route, link, lane)
-        elif self._node.done and not route.told_done:
-            route.told_done = True
+        elif self._node.done != route.told_done:
+            route.told_done = self._node.done
             link.send(self._node.heartbeat(route.target))
         elif now >= route.next_beat:
             route.next_beat = now + self._node.beat_s

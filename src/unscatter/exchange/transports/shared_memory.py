@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unscatter.errors import ExchangeError
-from unscatter.exchange.transports.checks import PIECE, require_payload
+from unscatter.exchange.transports.checks import require_payload
 from unscatter.exchange.transports.counts import Counts
 from unscatter.exchange.transports.layout import SegmentLayout
 from unscatter.exchange.transports.mailbox import Mailbox
@@ -91,7 +91,7 @@ class SharedMemoryTransport:
         self._boxes = [[Mailbox(memory, layout, place, lane) for lane in range(num_lanes)] for place in range(len(layout.ranks))]
         self._words = memoryview(memory).cast("B").cast("q")
         self._seen = {(source, lane): 0 for source in layout.ranks for lane in range(num_lanes)}
-        self._buffers: dict[tuple[int, int], tuple[Tensor, tuple[Tensor, ...]]] = {}
+        self._buffers: dict[tuple[int, int], Tensor] = {}
         self._gone: list[Process | None] = [None] * len(layout.ranks)
         self._open = True
         self._enter(job)
@@ -124,8 +124,8 @@ class SharedMemoryTransport:
     def poll(self, source: int, lane: int) -> Message | None:
         """The newest message of ``source`` that was not returned before."""
         box = self._boxes[self._place_of(source)][lane]
-        buffer, pieces = self._buffer(source, lane)
-        taken = box.take(self._rank, self._seen[source, lane], buffer, pieces)
+        buffer = self._buffer(source, lane)
+        taken = box.take(self._rank, self._seen[source, lane], buffer)
         self._seen[source, lane] = taken.sequence
         self._counts.messages_refused += taken.refused
         if taken.header is None:
@@ -177,17 +177,17 @@ class SharedMemoryTransport:
         self._segment.close()
 
     def _place_of(self, rank: int) -> int:
-        if rank not in self._places:
+        place = self._places.get(rank)
+        if place is None:
             raise ExchangeError(
                 f"rank {rank} does not share memory with rank {self._rank}: the ranks of this segment are {list(self._layout.ranks)}.\n"
                 "Reach ranks of other nodes through TcpTransport or HybridTransport."
             )
-        return self._places[rank]
+        return place
 
-    def _buffer(self, source: int, lane: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _buffer(self, source: int, lane: int) -> Tensor:
         if (source, lane) not in self._buffers:
-            buffer = torch.zeros(self._layout.num_parameters, dtype=self._layout.dtype)
-            self._buffers[source, lane] = (buffer, buffer.split(PIECE))
+            self._buffers[source, lane] = torch.zeros(self._layout.num_parameters, dtype=self._layout.dtype)
         return self._buffers[source, lane]
 
     def _enter(self, job: str) -> None:

@@ -159,15 +159,17 @@ class TcpTransport:
         return self._sending.confirmed(target, lane)
 
     def beat(self, step: int, *, done: bool = False) -> None:
-        """Let the others know how far this rank is; told with the next heartbeat or message.
+        """Let the others know how far this rank is, with the next heartbeat or message, and at once that it is done or goes on.
 
         Raises:
             ExchangeError: a network thread has ended by an error, which stands in the log.
         """
+        # At once: ranks that take one another for done send nothing.
+        news = done != self._node.done
         self._node.step, self._node.done = step, done
         if not (self._sending.thread.is_alive and self._receiving.thread.is_alive):
             raise ExchangeError(f"a network thread of rank {self.rank} has ended by an error: see the traceback in the log of this rank.")
-        if done:
+        if news:
             self._sending.thread.wake()
             self._receiving.thread.wake()
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from unscatter.exchange.transports.checks import is_whole, payload_sum
+from unscatter.exchange.transports.buffers import payload_sum
+from unscatter.exchange.transports.checks import is_whole
 from unscatter.exchange.transports.protocol import Header, Health, Message
 
 
