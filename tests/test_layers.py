@@ -8,7 +8,10 @@ import sys
 IMPORT_EVERYTHING_WITHOUT_EXTRAS = """
 import importlib, pkgutil, sys
 
-extras = "hoppet nnpdf_data uproot pyhepmc h5py mpi4py submitit horovod sbi zuko tensorboard scipy beartype hypothesis pytest"
+extras = (
+    "hoppet nnpdf_data uproot awkward pyhepmc h5py fsspec aiohttp mpi4py "
+    "submitit horovod sbi zuko tensorboard scipy beartype hypothesis pytest"
+)
 sys.modules.update(dict.fromkeys(extras.split()))  # None makes an import fail
 
 import unscatter

@@ -5,9 +5,9 @@
 
 Both read the same files in turn, round after round, and the medians are compared.  Reading alone makes NumPy arrays of all columns, chunk
 by chunk, and lets them go; an ingest also checks, writes, synchronises and describes them.  Both have as many threads over the files: one,
-and one per core; pyarrow may use threads of its own in both.  From the disk means that the files were thrown out of the page cache before,
-as those that are larger than memory are; from the page cache, that nothing but the result touches the disk.  Next to the ratio of the
-rates stands that of the processor time, which says the same where other programs share the cores.
+and one more than cores, the default; pyarrow may use threads of its own in both.  "From the disk" means that the files were thrown out of
+the page cache before, as files larger than memory are.  Next to the ratio of the rates stands that of the processor time, which says the
+same where other programs share the cores.
 
 Parquet is compressed by snappy, ROOT by uproot with zlib (level 1), four columns of float32 of random numbers, which hardly shrink.
 """
@@ -131,9 +131,9 @@ def compare(kind: str, files: list[Path], folder: Path, num_rows: int, workers: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=float, default=3.2e7, help="events in all files")
+    parser.add_argument("--rows", type=float, default=1 << 25, help="events in all files; the default fills eight shards")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) + 1, help="as many threads read alone")
     parser.add_argument("--only", choices=sorted(READ), default=None)
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where files are written and removed; best not in memory")
     arguments = parser.parse_args()

@@ -13,7 +13,8 @@ import torch
 
 from unscatter.arrays import Events
 from unscatter.errors import EventsError, EventsFileError
-from unscatter.events import read_events, read_parameters, write_events
+from unscatter.events import Recipe, read_events, read_parameters, write_events
+from unscatter.events.store import ingest
 
 
 def write(path: Path, **columns: object) -> Path:
@@ -102,3 +103,17 @@ def test_parameters_of_several_files_are_known_if_they_agree(tmp_path: Path) -> 
         write_events(events, tmp_path / f"{name}.parquet", parameters={"p": value})
     assert read_parameters([tmp_path / "a.parquet", tmp_path / "b.parquet"]) == {"p": 1.0}
     assert read_parameters(tmp_path / "*.parquet") is None
+
+
+def test_store_is_read_as_the_files_that_it_was_made_of(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"run{number}.parquet", x=np.random.default_rng(number).random(1000), w=np.arange(1000.0), y=np.ones(1000))
+    how = {"columns": {"half": "x / 2"}, "weight": "w", "cuts": ["x > 0.25"]}
+    ingest(tmp_path / "run*.parquet", tmp_path / "store", Recipe(**how))  # pyright: ignore[reportArgumentType]
+    files, store = read_events(tmp_path / "run*.parquet", **how), read_events(tmp_path / "store")  # pyright: ignore[reportArgumentType]
+    assert store.columns == files.columns
+    assert torch.equal(store.values, files.values)
+    assert store.weights is not None
+    assert files.weights is not None
+    assert torch.equal(store.weights, files.weights)
+    assert read_events(tmp_path / "store", {"x": "2 * half"}, weight="2 * weight", cuts=["half < 0.2"]).column("x").max() < 0.4

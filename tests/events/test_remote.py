@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -32,7 +33,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder, self.sent = folder, 0
+        self.folder, self.sent, self.in_parts = folder, 0, True
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -59,9 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(path, body)
 
     def _send_file(self, path: Path, body: bool) -> None:
-        content, facts = path.read_bytes(), {"Accept-Ranges": "bytes", "ETag": f'"{path.stat().st_mtime_ns}"'}
+        content, facts = path.read_bytes(), {"ETag": f'"{path.stat().st_mtime_ns}"'}
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if match is None:
+        if match is None or not self.server.in_parts:
             self._send(200, content, facts, body)
             return
         first = int(match[1]) if match[1] else len(content) - int(match[2])
@@ -75,7 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.server.sent += len(content)
-            self.wfile.write(content)
+            with suppress(ConnectionError):
+                self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -133,6 +135,18 @@ def test_file_that_is_not_there_is_named(tmp_path: Path, server: Server) -> None
             read_events(url)
         with pytest.raises(EventsFileError, match=rf"there is no '{url}'"):
             identity(url)
+
+
+@pytest.mark.parametrize("name", ["parquet", "ttree", "rntuple"])
+def test_server_that_sends_whole_files_only_is_told_from_a_damaged_file(tmp_path: Path, server: Server, name: str) -> None:
+    path = next(writer for writer in WRITERS if writer.__name__ == name)(tmp_path, some_events(200_000))
+    server.in_parts = False
+    with pytest.raises(EventsFileError, match=r"its server sends whole files only, .* Download it first, for example: curl -O 'http"):
+        read_events(server.url(path.name))
+    server.in_parts = True
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(EventsFileError, match=r"is damaged, cut short or not a"):
+        read_events(server.url(path.name))
 
 
 def test_server_that_does_not_answer_is_named() -> None:

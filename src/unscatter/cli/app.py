@@ -163,7 +163,7 @@ def ingest(
     dtype: Annotated[Dtype, typer.Option(help="Precision of the events.")] = Dtype.float32,
     shuffle: Annotated[int | None, typer.Option(metavar="SEED", min=0, help="Store the events in random order.")] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", metavar="N", min=1, help="Processes; one per core, fewer for small files.")
+        int | None, typer.Option("--workers", "-w", metavar="N", min=1, help="How many work at a time; by default one more than cores.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:

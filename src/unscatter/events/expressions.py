@@ -72,7 +72,10 @@ class _Parsed(NamedTuple):
 
 
 class Expression:
-    """A formula over columns: numbers, names, ``+ - * / % **``, comparisons, ``and or not`` and the functions of :data:`FUNCTIONS`.
+    """A formula over columns: numbers, names, ``+ - * / % **``, comparisons, ``and or not`` and functions.
+
+    The functions are sqrt, exp, log, log10, abs, sign, floor, ceil, sin, cos, tan, arcsin, arccos, arctan, sinh, cosh, tanh, isfinite;
+    minimum, maximum, arctan2, hypot of two values; ``where(condition, then, otherwise)``.  ``pi`` is known.
 
     Everything is elementwise and in double precision; ``0.01 < y < 0.95`` means both.  A name between backquotes may hold anything;
     ``E[0]`` is a name too.  Nothing else of Python is understood: no attributes, no assignments, no texts, no calls of other functions.

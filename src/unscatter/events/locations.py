@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import re
+import urllib.request
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -60,6 +62,18 @@ def open_binary(location: str, *, ahead: int | None = AHEAD_BYTES) -> Any:
     filesystem, path = remote(location)
     how = {"cache_type": "none"} if ahead is None else {"cache_type": "blockcache", "block_size": ahead}
     return filesystem.open(path, "rb", **how)
+
+
+def sends_whole_files(location: str) -> bool:
+    """Whether a URL belongs to a web server that does not offer parts of a file; False where nothing is known."""
+    if not location.lower().startswith(("http://", "https://")):
+        return False
+    try:
+        request = urllib.request.Request(location, headers={"Range": "bytes=0-0"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status != HTTPStatus.PARTIAL_CONTENT
+    except (OSError, ValueError):
+        return False
 
 
 def arrow_input(location: str, *, ahead: int | None = AHEAD_BYTES) -> Any:

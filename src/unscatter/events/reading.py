@@ -18,8 +18,9 @@ from unscatter.events.agreement import Agreement
 from unscatter.events.faults import Faults
 from unscatter.events.formats import open_events
 from unscatter.events.formats.messages import readable
-from unscatter.events.locations import arrow_input, find_files, suffix
+from unscatter.events.locations import arrow_input, find_files, is_remote, suffix
 from unscatter.events.recipe import Prepared, Recipe
+from unscatter.events.store import EventStore, is_store
 from unscatter.events.validation import check_events
 
 #: Where the metadata of a Parquet file say which parameters its events were made with, as a JSON object.
@@ -49,7 +50,8 @@ def read_events(
     :func:`~unscatter.events.formats.scattered.scattered_lepton`).  ROOT, HDF5 and HepMC need the extra ``io``, URLs the extra ``remote``.
 
     Args:
-        path: a file, a URL, a pattern as ``run*.root``, a directory, or a list of these; several files are one after another.
+        path: a file, a URL, a pattern as ``run*.root``, a directory, or a list of these; several files are one after another.  Of an
+            event store all events are read, with their weights.
         columns: the columns to read, or ``{our name: name in the file}``, or None for all; a formula over the file's columns makes a new
             one, ``{"x": "Q2 / (s * y)"}``, see :class:`~unscatter.events.Expression`.  The columns of a plain npy array have no names: give
             one per column, or choose by position with ``{our name: "0"}``.
@@ -83,14 +85,22 @@ def read_events(
     """
     if dtype not in _DTYPES:
         raise SettingsError(f"'dtype' must be torch.float32 or torch.float64 for events, got {dtype}.")
+    files, weight = _files_and_weight(path, weight)
     recipe = Recipe(
         columns=columns, weight=weight, cuts=cuts, constants=constants or {}, not_finite=not_finite, dtype=_DTYPES[dtype]
     )  # fmt: skip
-    files = find_files(path)
     agreement = Agreement()
     parts = [_read_file(file, recipe, tree, agreement) for file in files]
     _warn_of_dropped({file: part for file, part in zip(files, parts, strict=True) if part.dropped})
     return _assembled(parts, recipe, files, tuple(agreement.names))
+
+
+def _files_and_weight(path: str | Path | Sequence[str | Path], weight: str | None) -> tuple[list[str], str | None]:
+    """What is read; of an event store its shards, and the weights that it holds unless others are asked for."""
+    if not isinstance(path, str | Path) or is_remote(path) or not is_store(path):
+        return find_files(path), weight
+    store = EventStore.open(path)
+    return [str(shard) for shard in store.shard_paths], weight or store.manifest.weight
 
 
 class _Part(NamedTuple):

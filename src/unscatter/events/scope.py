@@ -13,6 +13,9 @@ from unscatter.errors import ColumnError, SettingsError
 from unscatter.events.expressions import NUMBERS, Expression
 from unscatter.events.formats.messages import missing_column
 
+#: What a name of a column may look like that is not meant as a formula.
+_NAME = re.compile(r"[\w .:\[\]]+")
+
 _ELEMENT = re.compile(r"(.+)\[\d+\]")
 
 
@@ -77,7 +80,9 @@ class Scope:
         try:
             formula = Expression(text)
         except SettingsError as error:
-            raise missing_column(text, self.available, self.location, f", and it is no formula: {error}") from error
+            if _NAME.fullmatch(text):
+                raise missing_column(text, self.available, self.location) from error
+            raise
         if not formula.names:
             raise missing_column(text, self.available, self.location)
         return formula

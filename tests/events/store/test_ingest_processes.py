@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -105,6 +107,19 @@ def test_an_ingest_that_is_killed_goes_on_with_the_same_bits_and_its_workers_die
     assert verify(resumed).ok
 
 
+def test_a_worker_ends_when_its_parent_is_gone_whatever_it_does_at_the_moment() -> None:
+    ours, theirs = socket.socketpair()
+    code = f"from unscatter.events.store.process_worker import main; main({theirs.fileno()})"
+    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, pass_fds=[theirs.fileno()])
+    with ours, theirs, worker:
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(3)
+        assert worker.stdin is not None
+        # As the system does it for a parent that was killed; the connection stays open.
+        worker.stdin.close()
+        assert worker.wait(20) == 1
+
+
 @needs_proc
 def test_a_worker_that_is_killed_is_told_about_and_the_same_command_goes_on(files: Path, tmp_path: Path) -> None:
     process = start(files, tmp_path / "store", 2)
@@ -146,6 +161,8 @@ def test_what_a_worker_finds_wrong_is_told_as_if_there_were_none(
         with pytest.raises(EventsError) as error:
             small_ingest(sources, tmp_path / "store", workers=workers)
         messages.append(str(error.value))
+        # Nobody writes any more where the directory has been removed.
+        assert not [thread for thread in threading.enumerate() if thread.name == "ingest worker"]
         assert not (tmp_path / "store.partial").exists()
     assert messages[0] == messages[1]
     assert "Column 'y' has 2, the first in row 40000: inf." in messages[0]

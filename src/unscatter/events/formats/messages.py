@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from unscatter.errors import ColumnError, EventsFileError, UnscatterError
-from unscatter.events.locations import suffix
+from unscatter.events.locations import sends_whole_files, suffix
 from unscatter.files import did_you_mean
 
 
@@ -23,6 +23,11 @@ def readable(location: str, *damage: type[Exception]) -> Iterator[None]:
         raise EventsFileError(f"there is no '{location}': {_first_line(error)}.") from error
     except (OSError, ValueError, EOFError, NotImplementedError, *damage) as error:
         kind = suffix(location)
+        if sends_whole_files(location):
+            raise EventsFileError(
+                f"cannot read '{location}': its server sends whole files only, and {kind} files are read in parts. Download it first, "
+                f"for example: curl -O '{location}'"
+            ) from error
         raise EventsFileError(f"'{location}' is damaged, cut short or not a {kind} file: {_first_line(error)}") from error
 
 

@@ -62,7 +62,7 @@ def ingest(
         store: the new directory.
         recipe: which columns, weights and cuts; all columns of the files when left out.
         tree: which tree of ROOT files, or group of HDF5 files.
-        workers: how many work at a time; as many as there are cores when left out.
+        workers: how many work at a time, in threads or, for large files, in processes; one more than there are cores when left out.
         shuffle: a seed, to store the events in random order; needs twice the space on the disk while it works.
         rows_per_block: a multiple of 16.
         blocks_per_shard: blocks per file.
@@ -133,7 +133,8 @@ def _progress(books: Books) -> Progress:
 
 def _num_workers(plan: Plan, asked: int | None) -> int:
     tasks = max(len(plan.pieces), 1 if plan.shuffle is None else plan.buckets)
-    return max(1, min(asked or _cores(), tasks))
+    # One more than cores: there is always one that waits for the disk.
+    return max(1, min(asked or _cores() + 1, tasks))
 
 
 def _cores() -> int:

@@ -69,6 +69,11 @@ class EventStore:
         """Names of the events' columns, without the weights'."""
         return tuple(name for name in self.manifest.names if name != self.manifest.weight)
 
+    @cached_property
+    def shard_paths(self) -> tuple[Path, ...]:
+        """The files that hold the events, in their order."""
+        return tuple(self.path / SHARDS_NAME / shard.file for shard in self.manifest.shards)
+
     @property
     def weighted(self) -> bool:
         """Whether the events have weights."""

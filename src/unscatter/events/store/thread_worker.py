@@ -25,7 +25,7 @@ class ThreadWorker:
     def __init__(self, workshop: Workshop, deliver: Callable[[Any], None]) -> None:
         self._messages: SimpleQueue[Any] = SimpleQueue()
         self._deliver, self._stopped = deliver, False
-        self._thread = threading.Thread(target=self._serve, args=(workshop,), daemon=True)
+        self._thread = threading.Thread(target=self._serve, args=(workshop,), name="ingest worker", daemon=True)
         self._thread.start()
 
     def give(self, message: Any) -> None:
