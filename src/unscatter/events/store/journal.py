@@ -8,13 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from unscatter.errors import StoreError
 from unscatter.events.store.layout import JOURNAL_NAME, SHARDS_NAME
-from unscatter.events.store.plan import Piece, Plan
+from unscatter.events.store.plan import Piece, Plan, identity_words
 from unscatter.events.store.reports import Finished, Report, from_json, to_json
 from unscatter.events.store.sinks import SCATTERED_NAME, refusals
 from unscatter.files import as_json
@@ -99,8 +98,8 @@ class Journal:
         for location, identity in now.items():
             if identity != then[location]:
                 raise StoreError(
-                    f"'{location}' has changed since the ingest into '{self.partial}' began: it was {_words(then[location])}, "
-                    f"now {_words(identity)}.\nWhat was read of it is not what it holds. {_start_anew(self.partial)}"
+                    f"'{location}' has changed since the ingest into '{self.partial}' began: it was {identity_words(then[location])}, "
+                    f"now {identity_words(identity)}.\nWhat was read of it is not what it holds. {_start_anew(self.partial)}"
                 )
 
     def _check_terms(self, then: dict[str, Any], now: dict[str, Any]) -> None:
@@ -144,18 +143,6 @@ def _lock(file: BinaryIO, partial: Path) -> None:
         ) from error
     if not (partial / JOURNAL_NAME).exists() or os.fstat(file.fileno()).st_ino != (partial / JOURNAL_NAME).stat().st_ino:
         raise StoreError(f"another process has just completed '{partial}'. Look at the store: unscatter inspect")
-
-
-def _words(identity: dict[str, Any]) -> str:
-    size = identity.get("size")
-    return f"{f'{size:,} bytes' if size is not None else 'of unknown size'} ({_when(identity.get('version'))})"
-
-
-def _when(version: Any) -> str:
-    """The time of the last change of a local file, or the version as a server calls it."""
-    if str(version).isdecimal():
-        return f"changed {datetime.fromtimestamp(int(version) / 1e9, UTC).isoformat(timespec='milliseconds')}"
-    return f"version {version}"
 
 
 def _start_anew(partial: Path) -> str:

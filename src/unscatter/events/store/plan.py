@@ -132,6 +132,24 @@ def make_plan(
     )  # fmt: skip
 
 
+def identity_words(identity: Mapping[str, Any]) -> str:
+    """What a file was like, for messages.
+
+    Example:
+        >>> identity_words({"size": 1200, "version": "W/3"})
+        '1,200 bytes (version W/3)'
+    """
+    size = identity.get("size")
+    return f"{f'{size:,} bytes' if size is not None else 'of unknown size'} ({_when(identity.get('version'))})"
+
+
+def _when(version: Any) -> str:
+    """The time of the last change of a local file, or the version as a server calls it."""
+    if str(version).isdecimal():
+        return f"changed {datetime.fromtimestamp(int(version) / 1e9, UTC).isoformat(timespec='milliseconds')}"
+    return f"version {version}"
+
+
 def _absolute(location: str) -> str:
     return location if is_remote(location) else str(Path(location).absolute())
 

@@ -19,7 +19,7 @@ from unscatter.events.locations import identity
 from unscatter.events.recipe import Prepared
 from unscatter.events.store.books import FinishShard, GatherBucket, ReadPiece, Task
 from unscatter.events.store.finishing import finish_shard
-from unscatter.events.store.plan import Piece, Plan, Source
+from unscatter.events.store.plan import Piece, Plan, Source, identity_words
 from unscatter.events.store.reports import Counted, Finished, Gathered, Report, Written
 from unscatter.events.store.shuffling import shuffle
 from unscatter.events.store.sinks import ScatterSink, ShardSink, Sink, read_scattered
@@ -201,6 +201,6 @@ def _check_unchanged(source: Source) -> None:
     now = identity(source.location)._asdict()
     if now != source.identity:
         raise EventsFileError(
-            f"'{source.location}' changed while it was read: it had {source.identity['size']:,} bytes, now {now['size']:,}.\n"
+            f"'{source.location}' changed while it was read: it was {identity_words(source.identity)}, now {identity_words(now)}.\n"
             "Wait until it is complete, and start again."
         )
