@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 from collections.abc import Iterable, Sequence
@@ -42,6 +43,7 @@ class Shard:
     def __init__(self, path: Path, layout: Layout, num_rows: int) -> None:
         self.path, self.layout, self.num_rows = path, layout, num_rows
         self._map = _mapped(path)
+        self._address = pa.py_buffer(self._map).address
         try:
             self._check_shape(pa.ipc.open_file(pa.py_buffer(self._map)))
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -82,7 +84,8 @@ class Shard:
         start = first // unit * unit
         end = min(-(-last // unit) * unit, len(self._map))
         if hasattr(mmap, advice):
-            self._map.madvise(getattr(mmap, advice), start, end - start)
+            # Not the method of the map, which holds the interpreter meanwhile.  Advice that is not taken harms nobody.
+            _madvise(self._address + start, end - start, getattr(mmap, advice))
 
     def bytes(self) -> memoryview:
         """All bytes of the file, without a copy."""
@@ -107,6 +110,9 @@ class Shard:
 
 #: A page that is missing is mapped together with those of the cache around it, up to this many bytes, as Linux does and others at most.
 _MAPPED_AROUND = max(1 << 16, mmap.PAGESIZE)
+
+_madvise = ctypes.CDLL(None).madvise
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 REMEDY = "Copy this file again from where the store came from, or make the store anew: unscatter ingest"
 

@@ -90,7 +90,7 @@ class WindowReader:
             return self._current[1]
         self._current = (None, None)
         began = time.perf_counter()
-        future = self._filling.get(key) or self._start(key)
+        future = self._filling.get(key) or self._begin(key)
         try:
             window = future.result()
         except BaseException:
@@ -102,6 +102,11 @@ class WindowReader:
         self._placement.wait(window.placed)
         self._current = (key, window)
         return window
+
+    def _begin(self, key: WindowKey) -> Future[Window]:
+        """A window that nobody has read ahead, as the first one: all of its blocks are fetched at once."""
+        self._fetch([key])
+        return self._start(key)
 
     def _look_ahead(self, key: WindowKey) -> None:
         wanted = [key]

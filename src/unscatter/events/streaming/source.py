@@ -120,7 +120,9 @@ class StreamedEvents:
             for piece in reader.order.pieces(step, num_events, stream):
                 batch.take(index, piece, reader.get(piece.key))
         keys = [self._keys(channel.name) for channel in self._channels] if self._bootstrap else None
-        return batch.events(self.columns, keys).to(device)
+        events = batch.events(self.columns, keys)
+        # A call of PyTorch gives the interpreter to the threads that read ahead, and has to wait for it again.
+        return events if self._device == torch.device(device) else events.to(device)
 
     def sample(self, num_events: int) -> Events:
         """A fixed random sample without repetition, ``[replica, channel, n, columns]``, on the CPU: the same rows for all replicas.
