@@ -33,7 +33,7 @@ class EventSource(Protocol):
 
     @property
     def counts(self) -> Float[Tensor, "replica channel"]:
-        """Observed sum of weights, float64: the number of events where there are no weights."""
+        """Observed sum of weights, float64; the number of events where there are no weights."""
         ...
 
     @property
