@@ -97,3 +97,13 @@ class PeerLostError(ExchangeError, ConnectionError):
 
 class DisagreementError(ExchangeError):
     """Ranks of one job run different code or different runcards."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of another library says, in one line; its kind where it says nothing.
+
+    Example:
+        >>> first_line(OSError("cannot open")), first_line(EOFError())
+        ('cannot open', 'EOFError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

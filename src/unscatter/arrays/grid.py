@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,6 +69,16 @@ class Grid:
     def high(self) -> tuple[float, ...]:
         """Last node of each axis."""
         return tuple(float(axis[-1]) for axis in self.axes)
+
+    def ranges(self, names: Collection[str]) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
+        """First nodes, last nodes and names of those axes that are among ``names``.
+
+        Example:
+            >>> Grid.from_axes({"x": torch.linspace(0, 1, 3), "Q2": torch.linspace(1, 9, 3)}).ranges(("Q2", "y"))
+            ((1.0,), (9.0,), ('Q2',))
+        """
+        axes = [axis for axis in zip(self.low, self.high, self.names, strict=True) if axis[2] in names]
+        return tuple(low for low, _, _ in axes), tuple(high for _, high, _ in axes), tuple(name for _, _, name in axes)
 
     @cached_property
     def trapezoid_weights(self) -> tuple[Tensor, ...]:

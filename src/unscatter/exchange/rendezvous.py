@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-from unscatter.errors import DisagreementError, ExchangeError, PeerLostError
+from unscatter.errors import DisagreementError, ExchangeError, PeerLostError, first_line
 from unscatter.exchange.world import World
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ def _await_listener(world: World, timeout_s: float) -> None:
 
 
 def _join_failure(world: World, timeout_s: float, error: Exception) -> str:
-    cause = (str(error).splitlines() or [type(error).__name__])[0]
+    cause = first_line(error)
     where = f"{world.address}:{world.port}"
     if world.hosts_rendezvous:
         return (

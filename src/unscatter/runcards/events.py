@@ -209,11 +209,9 @@ def _check_channels(files: Mapping[str, Path | str | FileSection], problem: Prob
 def _read_channel(channel: str, section: FileSection, problem: Problem) -> Events | StoredEvents:
     if (store := store_of(section.sources)) is not None:
         return _stored(channel, store, section, problem)
-    events, grid = read_file(section, problem.observables), problem.grid
+    events = read_file(section, problem.observables)
     if section.keep_inside:
-        names = [name for name in grid.names if name in events.columns]
-        low, high = dict(zip(grid.names, grid.low, strict=True)), dict(zip(grid.names, grid.high, strict=True))
-        return keep_inside(events, [low[name] for name in names], [high[name] for name in names], names)
+        return keep_inside(events, *problem.grid.ranges(events.columns))
     if not problem.pipeline.detector.stages:
         _check_inside(events, channel, section, problem)
     return events

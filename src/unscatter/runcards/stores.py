@@ -54,21 +54,14 @@ def stored_events(
         ColumnError: it lacks a column.
         EventsError: events lie outside of the grid.
     """
-    low, high, names = _grid(problem, tuple(recipe.wanted))
+    low, high, names = problem.grid.ranges(recipe.wanted)
     events = StoredEvents(path, recipe, Inside(low, high, names) if keep_inside else None, window_blocks)
     if not (keep_inside or problem.pipeline.detector.stages):
         _check_inside(events, low, high, names, channel)
     return events
 
 
-def _grid(problem: Problem, columns: tuple[str, ...]) -> tuple[list[float], list[float], list[str]]:
-    """Ranges of the theory's grid for the columns that it has."""
-    axes = zip(problem.grid.names, problem.grid.low, problem.grid.high, strict=True)
-    chosen = [axis for axis in axes if axis[0] in columns]
-    return [low for _, low, _ in chosen], [high for _, _, high in chosen], [name for name, _, _ in chosen]
-
-
-def _check_inside(events: StoredEvents, low: list[float], high: list[float], names: list[str], channel: str) -> None:
+def _check_inside(events: StoredEvents, low: Sequence[float], high: Sequence[float], names: Sequence[str], channel: str) -> None:
     """What the manifest tells; what it does not, a pass over the events finds."""
     outside = [
         f"Column '{name}' reaches from {seen[0]:g} to {seen[1]:g}, but the grid from {a:g} to {b:g}."

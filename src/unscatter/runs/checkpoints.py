@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from unscatter.errors import CheckpointError
+from unscatter.errors import CheckpointError, first_line
 from unscatter.files import atomic_write
 
 KIND = "unscatter-checkpoint"
@@ -113,7 +113,7 @@ def _read_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint '{path}'.") from error
     except (SafetensorError, OSError, ValueError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         raise CheckpointError(f"the checkpoint '{path}' is damaged or cut short ({_size(path)}): {cause}.") from error
 
 

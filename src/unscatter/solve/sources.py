@@ -166,13 +166,7 @@ def _streamed(problem: Problem, channel: str, events: StoredEvents) -> Channel:
 
 def _check_on_grid(problem: Problem, sample: Events) -> Events:
     """Only observables: a theory may know more coordinates than are measured."""
-    return check_inside(sample, *_grid_of_observables(problem))
-
-
-def _grid_of_observables(problem: Problem) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
-    axes = zip(problem.grid.names, problem.grid.low, problem.grid.high, strict=True)
-    names, low, high = zip(*(axis for axis in axes if axis[0] in problem.observables), strict=True)
-    return low, high, names
+    return check_inside(sample, *problem.grid.ranges(problem.observables))
 
 
 def _preparation(problem: Problem, channel: str, events: StoredEvents) -> Callable[[Events], Events] | None:
@@ -190,4 +184,4 @@ def _preparation(problem: Problem, channel: str, events: StoredEvents) -> Callab
 
 def _surely_on_grid(problem: Problem, events: StoredEvents) -> bool:
     """Whether ranges and cuts of the store are enough to know that all events lie on the grid."""
-    return events.lies_inside(*_grid_of_observables(problem))
+    return events.lies_inside(*problem.grid.ranges(problem.observables))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from unscatter.errors import ColumnError, EventsFileError, UnscatterError
+from unscatter.errors import ColumnError, EventsFileError, UnscatterError, first_line
 from unscatter.events.locations import sends_whole_files, suffix
 from unscatter.files import did_you_mean
 
@@ -20,7 +20,7 @@ def readable(location: str, *damage: type[Exception]) -> Iterator[None]:
     except PermissionError as error:
         raise EventsFileError(f"cannot read '{location}': permission denied. Allow it: chmod u+r '{location}'") from error
     except FileNotFoundError as error:
-        raise EventsFileError(f"there is no '{location}': {_first_line(error)}.") from error
+        raise EventsFileError(f"there is no '{location}': {first_line(error)}.") from error
     except (OSError, ValueError, EOFError, NotImplementedError, *damage) as error:
         kind = suffix(location)
         if sends_whole_files(location):
@@ -28,11 +28,7 @@ def readable(location: str, *damage: type[Exception]) -> Iterator[None]:
                 f"cannot read '{location}': its server sends whole files only, and {kind} files are read in parts. Download it first, "
                 f"for example: curl -O '{location}'"
             ) from error
-        raise EventsFileError(f"'{location}' is damaged, cut short or not a {kind} file: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EventsFileError(f"'{location}' is damaged, cut short or not a {kind} file: {first_line(error)}") from error
 
 
 def missing_column(name: str, names: Sequence[str], location: str, why: str = "") -> ColumnError:

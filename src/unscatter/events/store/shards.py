@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from unscatter.errors import StoreError
+from unscatter.errors import StoreError, first_line
 from unscatter.events.store.layout import Layout, record_batch
 
 
@@ -49,7 +49,7 @@ class Shard:
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, StoreError):
                 raise
-            raise StoreError(f"the shard '{path}' is damaged or cut short: {_first_line(error)}.\n{REMEDY}") from error
+            raise StoreError(f"the shard '{path}' is damaged or cut short: {first_line(error).rstrip('.')}.\n{REMEDY}") from error
 
     @property
     def num_blocks(self) -> int:
@@ -130,7 +130,3 @@ def _mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
     finally:
         os.close(descriptor)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from unscatter.errors import DisagreementError, ExchangeError, PeerLostError
+from unscatter.errors import DisagreementError, ExchangeError, PeerLostError, first_line
 from unscatter.exchange.collectives.courier import Courier
 from unscatter.exchange.collectives.failure import failure_text
 from unscatter.exchange.collectives.links import Links
@@ -186,7 +186,7 @@ class Peers:
             return Links(self.board, timeout_s=self.timeout_s)
         except RuntimeError as error:
             raise PeerLostError(
-                f"rank {self.rank} of {self.num_ranks} cannot connect to the others: {_first_line(error)}\n"
+                f"rank {self.rank} of {self.num_ranks} cannot connect to the others: {first_line(error)}\n"
                 "Can the nodes reach one another? The network interface to use is set by GLOO_SOCKET_IFNAME."
             ) from error
 
@@ -201,13 +201,9 @@ class Peers:
         if self._failure is None:
             verdict = self._watch.verdict()
             self._failure = failure_text(
-                verdict, rank=self.rank, num_ranks=self.num_ranks, step=self.tally.steps, timeout_s=self.timeout_s, cause=_first_line(error)
+                verdict, rank=self.rank, num_ranks=self.num_ranks, step=self.tally.steps, timeout_s=self.timeout_s, cause=first_line(error)
             )
         return PeerLostError(self._failure)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _other_tensors(rank: int, own: str, first: str) -> str:
