@@ -3,8 +3,11 @@ r"""From the shapes of seven components to parton densities that obey the sum ru
 .. math::
     \int_0^1 u_v\,dx = 2, \qquad \int_0^1 d_v\,dx = 1, \qquad \int_0^1 x \left(g + \sum_q (q + \bar q)\right) dx = 1
 
-The valence shapes are scaled to their numbers; what momentum they leave is shared out among the others in given fractions.  Source:
-R. K. Ellis, W. J. Stirling, B. R. Webber, QCD and Collider Physics (1996), section 4.2.
+The valence shapes are scaled to their numbers; what momentum they leave is shared out among the others in given fractions.
+
+References:
+    Karlberg et al., arXiv:2510.09310, "Perturbative evolution in QCD", momentum and valence sum rules;
+    R. K. Ellis, W. J. Stirling, B. R. Webber, QCD and Collider Physics (1996), section 4.2.
 """
 
 from __future__ import annotations

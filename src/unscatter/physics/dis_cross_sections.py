@@ -30,6 +30,8 @@ the mixing angle of its masses; the Particle Data Group has :math:`F_2^{W^\mp} =
 
 References:
     H1 and ZEUS, arXiv:1506.06042, section 2, and arXiv:0911.0884, section 2 (unpolarised, this normalisation);
+    A. Karlberg, SciPost Phys. Codebases 32 (2024), arXiv:2401.16964, eqs. 6, 7, 9 and 11 (unpolarised, with the structure functions of
+    hoppet; its text has :math:`a_e = \tfrac12`, its program the :math:`-\tfrac12` of here);
     Particle Data Group, Review of Particle Physics, section "Structure Functions" (polarisation, couplings).
 """
 
@@ -50,17 +52,20 @@ EXCHANGES: tuple[str, ...] = ("photon", "photon+Z")
 
 
 def Y_plus(y: Tensor) -> Tensor:
-    """:math:`Y_+ = 1 + (1 - y)^2`."""
+    """:math:`Y_+ = 1 + (1 - y)^2`; Karlberg, arXiv:2401.16964, below eq. 6."""
     return 1 + (1 - y).square()
 
 
 def Y_minus(y: Tensor) -> Tensor:
-    """:math:`Y_- = 1 - (1 - y)^2 = y (2 - y)`."""
+    """:math:`Y_- = 1 - (1 - y)^2 = y (2 - y)`; Karlberg, arXiv:2401.16964, below eq. 6."""
     return y * (2 - y)
 
 
 def nc_prefactor(x: Tensor, Q2: Tensor, *, alpha_em: float = ALPHA_EM) -> Tensor:
     r""":math:`2\pi\alpha^2 / (x Q^4)` in pb/GeV2, so that :math:`d^2\sigma/dx\,dQ^2` is this times the sum of coefficient times function.
+
+    References:
+        Karlberg, arXiv:2401.16964, eq. 6.
 
     Example:
         >>> import torch
@@ -107,7 +112,7 @@ def nc_coefficients(
 
     References:
         Particle Data Group, Review of Particle Physics, section "Structure Functions", generalised structure functions of neutral currents;
-        H1 and ZEUS, arXiv:1506.06042, section 2.
+        Karlberg, arXiv:2401.16964, eqs. 6 and 7 (P = 0); H1 and ZEUS, arXiv:1506.06042, section 2.
 
     Example:
         >>> import torch
@@ -133,14 +138,19 @@ def kappa_Z(Q2: Tensor, *, sin2_theta_W: float = SIN2_THETA_W, MZ_GeV: float = M
     .. math:: \kappa_Z = \frac{1}{4 \sin^2\theta_W \cos^2\theta_W}\, \frac{Q^2}{Q^2 + M_Z^2}
 
     References:
-        H1 and ZEUS, arXiv:1506.06042, section 2; the Particle Data Group writes :math:`G_F M_Z^2 / (2 \sqrt2 \pi \alpha)` for the first
-        factor, which agrees up to radiative corrections when :math:`\alpha` is taken at the scale of the Z.
+        Karlberg, arXiv:2401.16964, below eq. 7; H1 and ZEUS, arXiv:1506.06042, section 2.  The Particle Data Group writes
+        :math:`G_F M_Z^2 / (2 \sqrt2 \pi \alpha)` for the first factor: the same by the tree-level relations of Karlberg's eq. 8, and up to
+        radiative corrections when :math:`\alpha` is taken at the scale of the Z.
     """
     return Q2 / (Q2 + MZ_GeV**2) / (4 * sin2_theta_W * (1 - sin2_theta_W))
 
 
 def cc_prefactor(x: Tensor, Q2: Tensor, *, MW_GeV: float = MW_GEV, fermi_constant: float = FERMI_CONSTANT) -> Tensor:
-    r""":math:`\frac{G_F^2}{4\pi x} \big(\frac{M_W^2}{M_W^2 + Q^2}\big)^2` in pb/GeV2."""
+    r""":math:`\frac{G_F^2}{4\pi x} \big(\frac{M_W^2}{M_W^2 + Q^2}\big)^2` in pb/GeV2.
+
+    References:
+        Karlberg, arXiv:2401.16964, eq. 9, with Fermi's constant for :math:`\pi\alpha / (\sqrt2 M_W^2 \sin^2\theta_W)` by eq. 8.
+    """
     propagator = MW_GeV**2 / (MW_GeV**2 + Q2)
     return (fermi_constant**2 / (4 * math.pi) * PB_PER_INVERSE_GEV2) * propagator.square() / x
 
@@ -162,7 +172,7 @@ def cc_coefficients(y: Tensor, *, lepton: str, polarisation: float = 0.0) -> dic
         ParameterError: the polarisation lies outside [-1, 1].
 
     References:
-        H1 and ZEUS, arXiv:1506.06042, section 2.
+        Karlberg, arXiv:2401.16964, eq. 9 (P = 0); H1 and ZEUS, arXiv:1506.06042, section 2.
 
     Example:
         >>> import torch
@@ -179,6 +189,9 @@ def nc_reduced(coefficients: Mapping[str, Tensor], y: Tensor) -> dict[str, Tenso
 
     .. math:: \sigma_{r} = \frac{x Q^4}{2\pi\alpha^2\, Y_+} \frac{d^2\sigma}{dx\,dQ^2}
         = \tilde F_2 \mp \frac{Y_-}{Y_+} x\tilde F_3 - \frac{y^2}{Y_+} \tilde F_L
+
+    References:
+        Karlberg, arXiv:2401.16964, eq. 11.
     """
     return {name: coefficient / Y_plus(y) for name, coefficient in coefficients.items()}
 
@@ -188,6 +201,9 @@ def cc_reduced(coefficients: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     .. math:: \sigma_{r} = \frac{2\pi x}{G_F^2} \left(\frac{M_W^2 + Q^2}{M_W^2}\right)^2 \frac{d^2\sigma}{dx\,dQ^2}
         = \frac{1 \pm P}{2} \left[Y_+ W_2 \mp Y_- xW_3 - y^2 W_L\right]
+
+    References:
+        Half of Karlberg, arXiv:2401.16964, eq. 11, which follows H1 alone, arXiv:1206.7007; H1 and ZEUS, arXiv:1506.06042, have this one.
     """
     return {name: coefficient / 2 for name, coefficient in coefficients.items()}
 

@@ -4,6 +4,9 @@ r"""Quadrature of sum rules: number and momentum integrals of parton densities o
 
 Densities behave as :math:`x^B` at small x and :math:`(1 - x)^C` at large x with powers that are no integers; the substitution
 :math:`x = t^k` makes the integrand smooth enough for Gauss's rule.
+
+References:
+    Karlberg et al., arXiv:2510.09310, "Perturbative evolution in QCD", the sum rules that these integrals enter.
 """
 
 from __future__ import annotations

@@ -68,6 +68,9 @@ def cross_section_operator(channel: DisChannel, tables: DisTables, Q2: Tensor, y
 
     Raises:
         TableError: points outside the tables.
+
+    References:
+        Karlberg, arXiv:2401.16964, eqs. 6 and 9 by x and Q2, and section 2.1 for the factor :math:`x / y` from there to Q2 and y.
     """
     x = x_from_Q2_y(Q2, y, channel.beams.s)
     inside = x < 1

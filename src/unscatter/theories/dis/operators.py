@@ -14,6 +14,9 @@ with :math:`\Sigma = \sum_i (q_i + \bar q_i)` and :math:`V = \sum_i (q_i - \bar 
           + \Bigl(\tfrac12 \sum_p w_p\Bigr) (C_S\,\Sigma + C_g\,g),
 
 where the couplings :math:`w_p` depend on the exchanged boson.
+
+References:
+    Salam and Rojo, arXiv:0804.3755, section 2: singlet, valence and non-singlet combinations, table 1.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ which :func:`unscatter.theories.dis.building.build_tables` starts as ``python -m
 the settings as JSON from standard input, writes ``done/total`` lines to standard output, and the kernels to the file.
 
 References:
-    Salam and Rojo, Comput. Phys. Commun. 180 (2009) 120 (arXiv:0804.3755); Karlberg et al., arXiv:2510.09310 (structure functions).
+    Salam and Rojo, Comput. Phys. Commun. 180 (2009) 120 (arXiv:0804.3755), section 2 (evolution, its basis in table 1);
+    Karlberg et al., arXiv:2510.09310, "Hadronic Structure Functions".
 """
 
 from __future__ import annotations
