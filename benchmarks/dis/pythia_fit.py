@@ -2,6 +2,7 @@
 
     python benchmarks/dis/pythia_fit.py                          # ideal detector
     python benchmarks/dis/pythia_fit.py --detector eic-like      # the events folded with resolution, acceptance and efficiency first
+    python benchmarks/dis/pythia_fit.py --detector eic-like --reconstruction average   # with y from electron and hadrons
 
 Printed are deviations from the truth at Q = 10 GeV in per cent, with the standard deviation over the replicas, and what a
 maximum-likelihood fit of the same parametrisation with the same prior gives on the same events, with the linear error of its posterior:
@@ -20,7 +21,7 @@ from _likelihood import NEARER, maximum_likelihood
 from torch import Tensor
 
 from unscatter.arrays import Events, RandomStream
-from unscatter.detectors import unweight
+from unscatter.detectors import RECONSTRUCTIONS, unweight
 from unscatter.events import read_events
 from unscatter.methods import Gan, GanSettings
 from unscatter.methods.gan import GeneratorSettings
@@ -54,6 +55,7 @@ def make(args: argparse.Namespace) -> tuple[Problem, dict[str, Events]]:
         parametrisation=FORMS[args.form],
         luminosity_errors=dict.fromkeys(args.targets, 0.01),
         detector=args.detector,
+        reconstruction=args.reconstruction,
         ranges=None if args.y_min is None else {"y": (args.y_min, 0.95)},
         y_range=(10.0 / beams.s, 1.0) if folded else (0.01, 0.95),
         nodes=(97, 97) if folded else (97, 49),
@@ -68,7 +70,7 @@ def fold(problem: Problem, truth: Events, index: int) -> Events:
     noise = torch.rand((1, true.num_events, detector.noise_columns), generator=random.generator("fold", index), dtype=torch.float64)
     recorded = detector(true, noise, {})
     uniforms = torch.rand(recorded.values.shape[:2], generator=random.generator("keep", index), dtype=torch.float64)
-    return unweight(recorded, uniforms)[0].select(("x", "Q2", "y"))
+    return unweight(recorded, uniforms)[0].select(problem.measured_columns)
 
 
 def densities(problem: Problem, parameters: Tensor) -> dict[str, Tensor]:
@@ -118,14 +120,16 @@ def likelihood_beside(problem: Problem, events: dict[str, Events]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detector", choices=["ideal", "eic-like", "hera-like"], default="ideal")
+    parser.add_argument("--reconstruction", choices=RECONSTRUCTIONS, default="electron", help="of events behind a detector")
     parser.add_argument("--y-min", type=float, help="cut on measured y; the preset's when not given")
     parser.add_argument("--targets", nargs="+", choices=list(SAMPLES), default=list(SAMPLES))
     parser.add_argument("--form", choices=list(FORMS), default="functional")
     parser.add_argument("--events", type=int, default=300_000, help="of each target")
     parser.add_argument("--replicas", type=int, default=8)
     parser.add_argument("--approach", type=float, default=0.03, help="method.generator.approach, as in the demonstration")
-    parser.add_argument("--steps", type=int, default=500, help="of the replicas; 0 for the maximum likelihood alone")
-    parser.add_argument("--pilot-steps", type=int, default=2000)
+    parser.add_argument("--warm-up", type=int, default=100, help="method.generator.warm_up, as in the demonstration")
+    parser.add_argument("--steps", type=int, default=400, help="of the replicas; 0 for the maximum likelihood alone")
+    parser.add_argument("--pilot-steps", type=int, default=1500)
     parser.add_argument("--save", type=Path, help="where the parameters go, as a file of torch")
     args = parser.parse_args()
     problem, events = make(args)
@@ -134,7 +138,7 @@ def main() -> None:
     if args.steps:
         start = time.perf_counter()
         settings = SolveSettings(steps=args.steps, max_rounds=1, replicas=args.replicas, pilot_steps=args.pilot_steps, diagnose=False)
-        method = Gan(GanSettings(generator=GeneratorSettings(approach=args.approach)))
+        method = Gan(GanSettings(generator=GeneratorSettings(approach=args.approach, warm_up=args.warm_up)))
         fit = solve(problem, events, method=method, settings=settings)
         title = f"{args.form}, {args.detector} detector, {args.replicas} replicas, {args.pilot_steps} + {args.steps} steps"
         show(f"{title}, {time.perf_counter() - start:.0f} s with {torch.get_num_threads()} threads", problem, fit.estimate.parameters)

@@ -241,6 +241,24 @@ def test_step_sizes_fall_along_half_a_cosine_in_every_round() -> None:
     assert [steps.rate_factor(constant, replace(state, step=step)) for step in (0, 5, 8)] == [1.0, 1.0, 0.5]
 
 
+def test_generator_warms_up_with_the_square_of_the_step_and_stays_warm() -> None:
+    chosen = GeneratorSettings(warm_up=4)
+    _, state, _ = begun(small(), num_steps=12)
+    assert [steps.warm_up_factor(chosen, replace(state, step=step)) for step in (0, 1, 2, 4, 5, 12)] == [0, 1 / 16, 1 / 4, 1, 1, 1]
+    assert steps.warm_up_factor(GeneratorSettings(), replace(state, step=0)) == 1
+    short = GeneratorSettings(warm_up=1000)
+    assert [steps.warm_up_factor(short, replace(state, step=step)) for step in (3, 6)] == [1 / 4, 1]
+
+
+def test_generator_rests_while_the_discriminator_takes_its_first_step_of_a_warm_up() -> None:
+    gan, state, source = begun(small(generator=GeneratorSettings(warm_up=3)))
+    first, _ = gan.step(state, source)
+    torch.testing.assert_close(first.generator.weights, state.generator.weights, rtol=0, atol=0)
+    assert not torch.equal(first.discriminator.weights, state.discriminator.weights)
+    second, _ = gan.step(first, source)
+    assert not torch.equal(second.generator.weights, first.generator.weights)
+
+
 def test_first_steps_of_both_players_are_as_long_as_their_learning_rates() -> None:
     settings = small(
         generator=GeneratorSettings(precondition=False, learning_rate=0.03),

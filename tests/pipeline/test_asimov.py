@@ -101,5 +101,5 @@ def test_a_truth_problem_has_a_truth_and_fits_the_problem() -> None:
     for wrong in (dataclasses.replace(line(), truth=None), line()):
         with pytest.raises(SettingsError, match="either a truth of its own or a 'truth_problem' that has one"):
             dataclasses.replace(line(), truth=None if wrong.truth is None else (1.0,), truth_problem=wrong)
-    with pytest.raises(SettingsError, match="has channels and observables"):
+    with pytest.raises(SettingsError, match="has channels and measured columns"):
         dataclasses.replace(line(), truth=None, truth_problem=proxy2d(nodes=17))

@@ -3,19 +3,22 @@ r"""The scattered electron of deep-inelastic events: from true (Q2, y) to what i
 Events of the theory have the columns ``Q2`` in GeV2 and ``y``; measured events have :data:`ELECTRON_COLUMNS`.  Angles count from the
 direction of the hadron beam, see :mod:`unscatter.physics.dis_kinematics`.  The first stage of a detector is :class:`DisKinematics`, for
 electrons that are measured ideally, or :class:`ElectronReconstruction`; see :func:`~unscatter.detectors.electron_detector` for the others.
+Where the hadrons are measured too there is :data:`~unscatter.detectors.HADRON_COLUMN` as well.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from unscatter.arrays import Events
 from unscatter.detectors.columns import NamedColumns, require_columns
+from unscatter.detectors.hadrons import HADRON_COLUMN, Hadrons
+from unscatter.detectors.resolution import Resolution
 from unscatter.detectors.smearing import standard_normals
 from unscatter.errors import ParameterError, SettingsError
 from unscatter.physics.dis_kinematics import Beams, W2_from_Q2_y, electron_from_Q2_y, light_cone_energies, safe_root, x_from_Q2_y
@@ -24,49 +27,6 @@ from unscatter.physics.dis_kinematics import Beams, W2_from_Q2_y, electron_from_
 ELECTRON_COLUMNS = ("x", "Q2", "y", "electron_energy", "electron_theta", "W2")
 #: Reconstructed x is not larger than this; it stands for all events with y so small, or negative, that x would be.
 LARGEST_X = 2.0
-#: Below this energy in GeV resolutions stay what they are here.
-_LOWEST_ENERGY = 1e-3
-
-
-@dataclass(frozen=True)
-class Resolution:
-    r"""How the width of a measurement depends on the energy of the electron.
-
-    .. math:: \sigma(E) = \frac{a}{\sqrt{E / \mathrm{GeV}}} \oplus b \oplus \frac{c}{E / \mathrm{GeV}},
-        \qquad p \oplus q = \sqrt{p^2 + q^2}
-
-    Args:
-        stochastic: :math:`a`; shower fluctuations.
-        constant: :math:`b`; calibration, or the granularity of a position measurement.
-        noise: :math:`c`; electronics, or multiple scattering of a track.
-
-    Raises:
-        ParameterError: a term is negative.
-
-    References:
-        Particle Data Group, Review of Particle Physics, section "Particle Detectors at Accelerators", resolution of electromagnetic
-        calorimeters.
-
-    Example:
-        >>> Resolution(stochastic=0.10, constant=0.01)(torch.tensor([1.0, 25.0]))
-        tensor([0.1005, 0.0224])
-    """
-
-    stochastic: float = 0.0
-    constant: float = 0.0
-    noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value in (("stochastic", self.stochastic), ("constant", self.constant), ("noise", self.noise)):
-            if not 0 <= value < math.inf:
-                raise ParameterError(f"'{name}' of a Resolution must not be negative, got {value:g}. Two per cent are 0.02.")
-
-    def __call__(self, energy_GeV: Tensor) -> Tensor:
-        """Width at the energies, of their shape."""
-        if not (self.stochastic or self.noise):
-            return torch.full_like(energy_GeV, self.constant)
-        energy = energy_GeV.clamp(min=_LOWEST_ENERGY)
-        return (self.stochastic**2 / energy + self.constant**2 + (self.noise / energy).square()).sqrt()
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +35,7 @@ class DisKinematics:
 
     Args:
         beams: energies of the beams.
-        adds: which columns, of ``x``, ``W2``, ``electron_energy`` and ``electron_theta``.
+        adds: which columns, of ``x``, ``W2``, ``electron_energy``, ``electron_theta`` and ``hadron_y``.
 
     Raises:
         SettingsError: a column that is not one of these.
@@ -94,7 +54,7 @@ class DisKinematics:
     nuisances: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
-        known = [name for name in ELECTRON_COLUMNS if name not in ("Q2", "y")]
+        known = [name for name in (*ELECTRON_COLUMNS, HADRON_COLUMN) if name not in ("Q2", "y")]
         if unknown := [name for name in self.adds if name not in known]:
             raise SettingsError(f"'adds' of DisKinematics names {unknown}, but Q2 and y determine {known}.")
 
@@ -110,7 +70,7 @@ class DisKinematics:
         columns = NamedColumns(events, str(self))
         Q2, y = columns["Q2"], columns["y"]
         energy, theta = electron_from_Q2_y(Q2, y, self.beams)
-        measured = measured_columns(Q2, y, energy, theta, self.beams)
+        measured = measured_columns(Q2, y, energy, theta, self.beams) | {HADRON_COLUMN: y}
         return _with_columns(events, {name: measured[name] for name in self.adds})
 
     def validate(self, events: Events, noise: Tensor, nuisances: Mapping[str, Tensor]) -> None:
@@ -120,7 +80,9 @@ class DisKinematics:
 
 @dataclass(frozen=True, eq=False)
 class ElectronReconstruction:
-    r"""Smear energy and polar angle of the scattered electron, and reconstruct the event from them by the electron method.
+    r"""Smear energy and polar angle of the scattered electron, and reconstruct the event from them.
+
+    Without hadrons that is the electron method,
 
     .. math::
         E'' = E' (1 + \delta), \quad \delta = \sigma_E(E')\, z_1, \qquad \theta'' = \theta' + \epsilon, \quad
@@ -136,6 +98,9 @@ class ElectronReconstruction:
 
     so that y loses no digits where it is small, and zero resolution returns the true values exactly.
 
+    Where hadrons are measured too, :class:`~unscatter.detectors.Hadrons` say what becomes of Q2 and y; x and W2 follow from these, energy
+    and angle stay those of the electron.
+
     Everything stays finite, with finite gradients, wherever smearing leads: angles beyond 0 or :math:`\pi` are reflected, energies end at
     zero, y may be negative, and x is :data:`LARGEST_X` for all events that would have more (or y <= 0).  Cut on ``x <= 1`` and on y to be
     rid of these, see :func:`~unscatter.detectors.electron_acceptance`.
@@ -144,6 +109,7 @@ class ElectronReconstruction:
         beams: energies of the beams.
         energy_resolution: relative width :math:`\sigma_E`.
         angle_resolution: width :math:`\sigma_\theta`, in radian.
+        hadrons: how they are measured and used; not at all when None.
 
     Raises:
         ColumnError: the events lack ``Q2`` or ``y``.
@@ -167,18 +133,23 @@ class ElectronReconstruction:
     _: KW_ONLY
     energy_resolution: Resolution
     angle_resolution: Resolution
-    noise_columns: int = field(default=2, init=False, repr=False)
+    hadrons: Hadrons | None = None
     nuisances: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     def __str__(self) -> str:
         return "ElectronReconstruction"
 
+    @property
+    def noise_columns(self) -> int:
+        """Uniform numbers per event: for energy, angle and, where they are measured, hadrons."""
+        return 2 if self.hadrons is None else 3
+
     def columns_out(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        """:data:`ELECTRON_COLUMNS`, then the columns that came along."""
-        return _columns_out(str(self), columns, ELECTRON_COLUMNS)
+        """:data:`ELECTRON_COLUMNS`, that of the hadrons where they are measured, then the columns that came along."""
+        return _columns_out(str(self), columns, ELECTRON_COLUMNS if self.hadrons is None else (*ELECTRON_COLUMNS, HADRON_COLUMN))
 
     def __call__(self, events: Events, noise: Tensor, nuisances: Mapping[str, Tensor]) -> Events:
-        """Reconstruct the events, ``[..., num_events, columns]``, with two uniform numbers each."""
+        """Reconstruct the events, ``[..., num_events, columns]``."""
         columns = NamedColumns(events, str(self))
         Q2, y, normals, beam = columns["Q2"], columns["y"], standard_normals(noise), self.beams.electron_energy_GeV
         forward, backward = light_cone_energies(Q2, y, self.beams)
@@ -186,18 +157,37 @@ class ElectronReconstruction:
         shift = (self.energy_resolution(energy) * normals[..., 0]).clamp(min=-1)
         angle = self.angle_resolution(energy) * normals[..., 1]
         moved, theta = _turn(forward, backward, angle)
-        measured = measured_columns(
+        electron = MeasuredElectron(
             Q2=(1 + shift) * (Q2 - 4 * beam * moved).clamp(min=0),
             y=y - ((1 + shift) * moved + shift * backward) / beam,
             energy=(1 + shift) * energy,
             theta=theta,
-            beams=self.beams,
         )
-        return _with_columns(events, measured)
+        if self.hadrons is None:
+            return _with_columns(events, measured_columns(*electron, self.beams))
+        hadron_y = self.hadrons.measured_y(y, normals[..., 2], self.beams)
+        return _with_columns(events, with_hadrons(electron, hadron_y, self.hadrons, self.energy_resolution, self.beams))
 
     def validate(self, events: Events, noise: Tensor, nuisances: Mapping[str, Tensor]) -> None:
         """Raise ParameterError when true events lie outside phase space."""
         _check_truth(events, str(self))
+
+
+class MeasuredElectron(NamedTuple):
+    """What the electron method has of events, ``[..., num_events]`` each."""
+
+    Q2: Tensor
+    y: Tensor
+    energy: Tensor
+    theta: Tensor
+
+
+def with_hadrons(
+    electron: MeasuredElectron, hadron_y: Tensor, hadrons: Hadrons, energy_resolution: Resolution, beams: Beams
+) -> dict[str, Tensor]:
+    """All of :data:`ELECTRON_COLUMNS` as the method of the hadrons has them, and :data:`~unscatter.detectors.HADRON_COLUMN`."""
+    Q2, y = hadrons.reconstruct(electron.Q2, electron.y, hadron_y, energy_resolution(electron.energy), beams)
+    return measured_columns(Q2, y, electron.energy, electron.theta, beams) | {HADRON_COLUMN: hadron_y}
 
 
 def measured_columns(Q2: Tensor, y: Tensor, energy: Tensor, theta: Tensor, beams: Beams) -> dict[str, Tensor]:
@@ -226,7 +216,7 @@ def _columns_out(stage: str, columns: tuple[str, ...], adds: tuple[str, ...]) ->
 
 
 def _in_order(columns: tuple[str, ...]) -> tuple[str, ...]:
-    electron = tuple(name for name in ELECTRON_COLUMNS if name in columns)
+    electron = tuple(name for name in (*ELECTRON_COLUMNS, HADRON_COLUMN) if name in columns)
     return electron + tuple(name for name in columns if name not in electron)
 
 

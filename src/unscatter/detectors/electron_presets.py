@@ -12,9 +12,11 @@ from torch import Tensor
 from unscatter.detectors.chain import Detector
 from unscatter.detectors.cuts import Cuts
 from unscatter.detectors.efficiency import Acceptance, Efficiency, check_range
-from unscatter.detectors.electron import ELECTRON_COLUMNS, DisKinematics, ElectronReconstruction, Resolution
+from unscatter.detectors.electron import ELECTRON_COLUMNS, DisKinematics, ElectronReconstruction
+from unscatter.detectors.hadrons import HADRON_COLUMN, Hadrons, Reconstruction
 from unscatter.detectors.photoproduction import PhotoproductionSource, photoproduction_background
 from unscatter.detectors.protocol import DetectorStage
+from unscatter.detectors.resolution import Resolution
 from unscatter.errors import ParameterError, SettingsError
 from unscatter.files import did_you_mean
 from unscatter.physics.dis_kinematics import Beams
@@ -126,6 +128,8 @@ class ElectronPreset:
     """Relative."""
     angle_resolution: Resolution
     """In radian."""
+    hadron_resolution: Resolution
+    """Of the balance E - p_z, relative."""
     efficiency: EnergyTurnOn
     """To find the electron."""
     ranges: Ranges
@@ -137,20 +141,29 @@ PRESETS: Mapping[str, ElectronPreset] = {
     "eic-like": ElectronPreset(
         energy_resolution=Resolution(stochastic=0.02, constant=0.01),
         angle_resolution=Resolution(constant=1e-3, noise=1e-3),
+        hadron_resolution=Resolution(stochastic=0.2, constant=0.08, noise=0.05),
         efficiency=EnergyTurnOn(plateau=0.97, threshold_GeV=1.5, width_GeV=0.5),
         ranges={"electron_energy": (2.0, None), "electron_theta": (None, 3.08), "y": (0.01, 0.95), "W2": (10.0, None), "x": (None, 1.0)},
     ),
     "hera-like": ElectronPreset(
         energy_resolution=Resolution(stochastic=0.12, constant=0.01),
         angle_resolution=Resolution(constant=2e-3),
+        hadron_resolution=Resolution(stochastic=0.35, constant=0.08, noise=0.1),
         efficiency=EnergyTurnOn(plateau=0.98, threshold_GeV=6.0, width_GeV=1.5),
         ranges={"electron_energy": (8.0, None), "electron_theta": (None, 3.09), "y": (0.01, 0.9), "W2": (10.0, None), "x": (None, 1.0)},
     ),
 }
 
 
-def electron_detector(preset: str, beams: Beams, *, ranges: Ranges | None = None, background: float | str | None = None) -> Detector:
-    r"""A ready-made detector for the scattered electron, from ``("Q2", "y")`` to :data:`ELECTRON_COLUMNS`.
+def electron_detector(
+    preset: str,
+    beams: Beams,
+    *,
+    ranges: Ranges | None = None,
+    background: float | str | None = None,
+    reconstruction: Reconstruction = "electron",
+) -> Detector:
+    r"""A ready-made detector for deep-inelastic events, from ``("Q2", "y")`` to :data:`ELECTRON_COLUMNS`.
 
     ===============  ============================================  ==================================  ==============================
     preset           relative energy resolution (E in GeV)         angle, in radian                    efficiency
@@ -160,22 +173,33 @@ def electron_detector(preset: str, beams: Beams, *, ranges: Ranges | None = None
     ``hera-like``    :math:`12\%/\sqrt{E} \oplus 1\%`              0.002                               0.98, half at 6, width 1.5 GeV
     ===============  ============================================  ==================================  ==============================
 
+    ===============  ===========================================================================================================
+    preset           relative resolution of the hadrons' :math:`\Sigma_h = \sum (E - p_z)` in GeV
+    ===============  ===========================================================================================================
+    ``ideal``        none
+    ``eic-like``     :math:`20\%/\sqrt{\Sigma_h} \oplus 8\% \oplus 0.05/\Sigma_h`: 13 % at y = 0.1 of an electron of 18 GeV, 37 % at 0.01
+    ``hera-like``    :math:`35\%/\sqrt{\Sigma_h} \oplus 8\% \oplus 0.1/\Sigma_h`: 17 % at y = 0.1 of an electron of 27.5 GeV, 51 % at 0.01
+    ===============  ===========================================================================================================
+
     Kept are, in measured columns, with ``eic-like`` E > 2 GeV, :math:`\theta` < 3.08 (pseudorapidity > -3.5), 0.01 < y < 0.95,
     W2 > 10 GeV2, x < 1; with ``hera-like`` E > 8 GeV, :math:`\theta` < 3.09 (177 degrees), 0.01 < y < 0.9, W2 > 10 GeV2, x < 1; with
     ``ideal`` everything.  Migrations across the ends of the theory's grid are not modelled: when the grid begins at Q2 = 10 GeV2, cut a few
     widths above, for instance ``ranges={"Q2": (12.0, None)}``.
 
     All numbers are **illustrative**, of the right order of magnitude for these experiments and the same in all directions, which no real
-    detector is.
+    detector is; those of the hadrons most of all.
 
     Args:
         preset: ``ideal``, ``eic-like`` or ``hera-like``.
         beams: energies of the beams.
         ranges: further ranges of measured columns, or others than the preset has; ``(None, None)`` removes one.
         background: fraction of fake electrons before the cuts, or the name of the nuisance parameter for it; None for none.
+        reconstruction: how x, Q2 and y are made of electron and hadrons, see :class:`~unscatter.detectors.Hadrons`; measured events must
+            have been reconstructed in the same way.  With ``electron`` the hadrons are not measured at all, with the others there is a
+            column :data:`~unscatter.detectors.HADRON_COLUMN`.
 
     Raises:
-        SettingsError: an unknown preset.
+        SettingsError: an unknown preset or reconstruction.
 
     References:
         R. Abdul Khalek et al., EIC Yellow Report, arXiv:2103.05419, requirements for the electron endcap: 2%/sqrt(E) with a constant term
@@ -192,14 +216,20 @@ def electron_detector(preset: str, beams: Beams, *, ranges: Ranges | None = None
     if preset not in known:
         raise SettingsError(f"'preset' must be one of {', '.join(known)}, got '{preset}'.{did_you_mean(preset, known)}")
     numbers = PRESETS.get(preset)
+    hadrons = Hadrons(Resolution() if numbers is None else numbers.hadron_resolution, method=reconstruction)
+    used = None if reconstruction == "electron" else hadrons
     merged = {**(numbers.ranges if numbers else {}), **(ranges or {})}
     kept = {name: ends for name, ends in merged.items() if ends != (None, None)}
-    fakes = () if background is None else (photoproduction_background(background, PhotoproductionSource(beams)),)
-    return Detector((*_electron_stages(numbers, beams), *fakes, *electron_acceptance(kept)))
+    source = PhotoproductionSource(beams, hadrons=used, energy_resolution=numbers.energy_resolution if numbers else Resolution())
+    fakes = () if background is None else (photoproduction_background(background, source),)
+    return Detector((*_electron_stages(numbers, used, beams), *fakes, *electron_acceptance(kept)))
 
 
-def _electron_stages(numbers: ElectronPreset | None, beams: Beams) -> tuple[DetectorStage, ...]:
+def _electron_stages(numbers: ElectronPreset | None, hadrons: Hadrons | None, beams: Beams) -> tuple[DetectorStage, ...]:
     if numbers is None:
-        return (DisKinematics(beams, adds=tuple(name for name in ELECTRON_COLUMNS if name not in ("Q2", "y"))),)
-    reconstruction = ElectronReconstruction(beams, energy_resolution=numbers.energy_resolution, angle_resolution=numbers.angle_resolution)
+        columns = ELECTRON_COLUMNS if hadrons is None else (*ELECTRON_COLUMNS, HADRON_COLUMN)
+        return (DisKinematics(beams, adds=tuple(name for name in columns if name not in ("Q2", "y"))),)
+    reconstruction = ElectronReconstruction(
+        beams, energy_resolution=numbers.energy_resolution, angle_resolution=numbers.angle_resolution, hadrons=hadrons
+    )
     return reconstruction, Efficiency(numbers.efficiency)

@@ -10,7 +10,8 @@ broadcast; energies are in GeV, Q2, W2 and s in GeV2, angles in radian.
 
 References:
     Particle Data Group, Review of Particle Physics, section "Structure Functions", definitions of the invariants;
-    U. Bassler and G. Bernardi, Nucl. Instrum. Meth. A 361 (1995) 197 (hep-ex/9412004), for the electron method.
+    A. Karlberg, arXiv:2401.16964, eqs. 1 (invariants) and 3 to 5 (momenta, the hadron along z);
+    U. Bassler and G. Bernardi, Nucl. Instrum. Meth. A 361 (1995) 197 (hep-ex/9412004), for the methods of reconstruction.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from torch import Tensor
 
 from unscatter.errors import ParameterError
 from unscatter.physics.constants import PROTON_MASS_GEV
+
+#: Where neither electron nor hadrons were seen, 1 - y_e + y_h is taken as this.
+_LEAST_BALANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,63 @@ def variables_from_electron(energy_GeV: Tensor, theta: Tensor, beams: Beams) -> 
     """The electron method for all three invariants; see :func:`Q2_y_from_electron`."""
     Q2, y = Q2_y_from_electron(energy_GeV, theta, beams)
     return DisVariables(x_from_Q2_y(Q2, y, beams.s), Q2, y)
+
+
+def y_from_hadrons(balance_GeV: Tensor, beams: Beams) -> Tensor:
+    r"""The method of Jacquet and Blondel: y from all that is not the scattered electron.
+
+    .. math:: y_h = \frac{\Sigma_h}{2 E_e}, \qquad \Sigma_h = \sum_{i \ne e'} \left(E_i - p_{z,i}\right)
+
+    Particles that escape along the hadron beam hardly contribute to :math:`\Sigma_h`, and unlike in the electron method the relative error
+    of y stays finite where y is small.
+
+    Args:
+        balance_GeV: :math:`\Sigma_h`, with z along the hadron beam.
+        beams: energies of the beams.
+
+    References:
+        F. Jacquet and A. Blondel, DESY 79/48 (1979), 391; Bassler and Bernardi, hep-ex/9412004.
+
+    Example:
+        >>> y_from_hadrons(torch.tensor(3.6), Beams(18.0, 275.0))
+        tensor(0.1000)
+    """
+    return balance_GeV / (2 * beams.electron_energy_GeV)
+
+
+def Q2_y_sigma(Q2_electron: Tensor, y_electron: Tensor, y_hadrons: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The sigma method, which does not need the energy of the electron beam.
+
+    .. math::
+        y_\Sigma = \frac{\Sigma_h}{\Sigma_h + \Sigma_e} = \frac{y_h}{1 - y_e + y_h}, \qquad
+        Q^2_\Sigma = \frac{E'^2 \sin^2\theta}{1 - y_\Sigma} = Q^2_e\, (1 - y_e + y_h), \qquad
+        \Sigma_e = E' (1 - \cos\theta) = 2 E_e (1 - y_e)
+
+    Args:
+        Q2_electron: :math:`Q^2_e` of the electron method.
+        y_electron: :math:`y_e` of the electron method.
+        y_hadrons: :math:`y_h`, see :func:`y_from_hadrons`.
+
+    References:
+        Bassler and Bernardi, hep-ex/9412004, sigma method.
+
+    Example:
+        >>> [round(float(value), 3) for value in Q2_y_sigma(torch.tensor(40.0), torch.tensor(0.5), torch.tensor(0.5))]
+        [40.0, 0.5]
+    """
+    total = (1 - y_electron + y_hadrons).clamp(min=_LEAST_BALANCE)
+    return Q2_electron * total, y_hadrons / total
+
+
+def y_e_sigma(y_electron: Tensor, y_hadrons: Tensor) -> Tensor:
+    r"""y of the e-sigma method, which takes Q2 from the electron and x from the sigma method.
+
+    .. math:: y_{e\Sigma} = \frac{Q^2_e}{s\, x_\Sigma} = \frac{2 E_e}{\Sigma_h + \Sigma_e}\, y_\Sigma = \frac{y_h}{(1 - y_e + y_h)^2}
+
+    References:
+        Bassler and Bernardi, hep-ex/9412004, e-sigma method.
+    """
+    return y_hadrons / (1 - y_electron + y_hadrons).clamp(min=_LEAST_BALANCE).square()
 
 
 def light_cone_energies(Q2: Tensor, y: Tensor, beams: Beams) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@ r"""Functional forms of parton densities."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -33,3 +35,29 @@ def power_shape(x: Tensor, b: Tensor, c: Tensor, polynomial: Tensor | None = Non
         return powers
     exponents = torch.arange(1, polynomial.shape[-1] + 1, dtype=x.dtype, device=x.device)
     return powers * (1 + polynomial @ x.pow(exponents.unsqueeze(-1)))
+
+
+def bernstein_polynomial(x: Tensor, coefficients: Tensor) -> Tensor:
+    r"""Polynomial in :math:`t = \sqrt x` that is positive wherever all its coefficients are, and 1 at x = 0.
+
+    .. math:: P(t) = (1 - t)^n + \sum_{k=1}^n e_k \binom nk t^k (1 - t)^{n - k}
+
+    With all coefficients 1 it is 1 everywhere; :math:`e_n` is its value at x = 1, and :math:`n (e_1 - 1)` its slope by t at x = 0.
+
+    Args:
+        x: momentum fractions in [0, 1], ``[points]``.
+        coefficients: :math:`e_1, \dots, e_n`, ``[..., order]``.
+
+    Returns:
+        ``[..., points]``.
+
+    References:
+        S. Dulat et al., arXiv:1506.07443 (CT14), section II.B, for Bernstein polynomials in :math:`\sqrt x` as parton densities.
+
+    Example:
+        >>> bernstein_polynomial(torch.tensor([0.0, 0.25, 1.0]), torch.tensor([1.0, 3.0])).tolist()
+        [1.0, 1.5, 3.0]
+    """
+    order, t = coefficients.shape[-1], x.sqrt()
+    basis = torch.stack([math.comb(order, k) * t**k * (1 - t) ** (order - k) for k in range(order + 1)])
+    return basis[0] + coefficients @ basis[1:]

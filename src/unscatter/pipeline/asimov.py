@@ -47,7 +47,7 @@ def asimov_events(problem: Problem, *, num_events: int | Mapping[str, int] | Non
     pilot = _record(source, _PILOT_EVENTS, stream.generator("pilot"))
     wanted = _wanted(source, pilot, num_events)
     draws = {channel: _num_draws(source, index, pilot, wanted[channel]) for index, channel in enumerate(source.channels)}
-    check_simulation(source.grid, len(source.channels), draws, len(source.observables))
+    check_simulation(source.grid, len(source.channels), draws, len(source.measured_columns))
     return {
         channel: _channel(source, index, draws[channel], None if num_events is None else wanted[channel], stream)
         for index, channel in enumerate(source.channels)
@@ -96,5 +96,4 @@ def _record(problem: Problem, num_events: int, generator: torch.Generator) -> Sy
     noise = PipelineNoise(numbers[..., :dimensions], numbers[..., dimensions:])
     parameters: Tensor = problem.parameters_or_truth(None)
     with torch.no_grad():
-        recorded = independent(problem.space.physics_params(parameters), noise, problem.space.nuisance_values(parameters))
-    return SyntheticEvents(recorded.events.select(problem.observables), recorded.expected_counts)
+        return problem.record(parameters, noise, independent)

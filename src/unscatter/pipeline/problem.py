@@ -42,6 +42,7 @@ class Problem:
         description: one line for ``unscatter problems``.
         preparation: maps the measured events of a channel, given its name, to those that are compared, for instance by cuts that the
             forward model has as well; they are compared as they are when None.
+        needs: columns that the preparation needs beside the observables.
         curves: functions of the parameters that reports draw with bands.
         measurements: published values that the result is compared with, without being fitted.
         truth_problem: a problem with a truth of its own that pseudo-data are made with instead, where the truth is no point of the space,
@@ -71,6 +72,7 @@ class Problem:
     prior_centre: tuple[float, ...] | None = None
     description: str = ""
     preparation: Callable[[str, Events], Events] | None = None
+    needs: tuple[str, ...] = ()
     curves: tuple[CurveFamily, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     truth_problem: Problem | None = None
@@ -92,9 +94,10 @@ class Problem:
         if self.prior_width is not None and not self.prior_width > 0:
             raise SettingsError(f"'prior_width' of problem '{self.name}' must be positive, got {self.prior_width:g}; None means no prior.")
         recorded = self.pipeline.detector.columns_out(self.grid.names)
-        for name in self.observables:
-            if name not in recorded:
-                raise ColumnError(f"observable '{name}' is not recorded; the detector records {list(recorded)}.")
+        for what, names in (("observable", self.observables), ("needed column", self.needs)):
+            for name in names:
+                if name not in recorded:
+                    raise ColumnError(f"{what} '{name}' is not recorded; the detector records {list(recorded)}.")
         if not self.observables:
             object.__setattr__(self, "observables", recorded)
         if self.truth_problem is not None:
@@ -103,9 +106,9 @@ class Problem:
     def _check_truth_problem(self, other: Problem) -> None:
         if self.truth is not None or other.truth is None:
             raise SettingsError(f"problem '{self.name}' needs either a truth of its own or a 'truth_problem' that has one, not both.")
-        mine, its = ([list(problem.channels), list(problem.observables)] for problem in (self, other))
+        mine, its = ([list(problem.channels), list(problem.measured_columns)] for problem in (self, other))
         if mine != its:
-            raise SettingsError(f"problem '{self.name}' has channels and observables {mine}, but its 'truth_problem' has {its}.")
+            raise SettingsError(f"problem '{self.name}' has channels and measured columns {mine}, but its 'truth_problem' has {its}.")
 
     def _check_parameters(self, label: str, values: Sequence[float] | None) -> None:
         if values is None:
@@ -123,6 +126,11 @@ class Problem:
     def channels(self) -> tuple[str, ...]:
         """Names of the measured data sets."""
         return self.pipeline.theory.channels
+
+    @property
+    def measured_columns(self) -> tuple[str, ...]:
+        """What measured events must have: the observables, then what the preparation needs beside them."""
+        return (*self.observables, *(name for name in self.needs if name not in self.observables))
 
     @property
     def start_latent(self) -> Tensor:
@@ -145,8 +153,21 @@ class Problem:
 
     def synthesize(self, parameters: Tensor, noise: PipelineNoise) -> SyntheticEvents:
         """Synthetic events for parameters ``[..., size]``, observables only, differentiable."""
-        synthetic = self.pipeline(self.space.physics_params(parameters), noise, self.space.nuisance_values(parameters))
-        return replace(synthetic, events=synthetic.events.select(self.observables))
+        return self._through(self.pipeline, parameters, noise, self.observables)
+
+    def record(self, parameters: Tensor, noise: PipelineNoise, pipeline: Pipeline) -> SyntheticEvents:
+        """What an experiment would keep of events for parameters ``[..., size]``: all measured columns, weighted.
+
+        Args:
+            parameters: of the space.
+            noise: for the pipeline.
+            pipeline: that of the problem, perhaps with another sampler.
+        """
+        return self._through(pipeline, parameters, noise, self.measured_columns)
+
+    def _through(self, pipeline: Pipeline, parameters: Tensor, noise: PipelineNoise, columns: tuple[str, ...]) -> SyntheticEvents:
+        synthetic = pipeline(self.space.physics_params(parameters), noise, self.space.nuisance_values(parameters))
+        return replace(synthetic, events=synthetic.events.select(columns))
 
     def prepare(self, channel: str, events: Events) -> Events:
         """Measured events as they are compared: prepared if need be, observables only."""
@@ -222,9 +243,9 @@ class Problem:
         self._check_inside("parameters", values)
         stream = RandomStream(seed, (purpose, self.name))
         simulation = _Simulation(self, values, stream)
-        check_simulation(self.grid, len(self.channels), {}, len(self.observables))
+        check_simulation(self.grid, len(self.channels), {}, len(self.measured_columns))
         wanted = simulation.numbers_wanted(num_events)
-        check_simulation(self.grid, len(self.channels), wanted, len(self.observables))
+        check_simulation(self.grid, len(self.channels), wanted, len(self.measured_columns))
         return {channel: simulation.channel(index, wanted[channel]) for index, channel in enumerate(self.channels)}
 
     def check(self, *, num_events: int = 2048, seed: int = 0) -> CheckReport:
@@ -283,7 +304,7 @@ class _Simulation:
                     f"the detector recorded none of {block * 1000} or more events in channel '{self.problem.channels[index]}'.\n"
                     "Look at its cuts and efficiencies with problem.check()."
                 )
-        columns = self.problem.observables
+        columns = self.problem.measured_columns
         return Events(torch.cat(parts) if parts else torch.empty(0, len(columns), dtype=torch.float64), columns)
 
     def _block(self, index: int, block: int, num_events: int) -> Events:
@@ -299,7 +320,7 @@ class _Simulation:
     def _pass(self, key: str, num_events: int) -> SyntheticEvents:
         generator = self.stream.generator(key)
         # Whatever the fit samples with, an experiment records independent events from the density itself.
-        independent = replace(self.problem, pipeline=self.problem.pipeline.with_sampler(Rosenblatt()))
-        noise = independent.pipeline.draw_noise((), num_events, generator=generator, dtype=torch.float64)
+        independent = self.problem.pipeline.with_sampler(Rosenblatt())
+        noise = independent.draw_noise((), num_events, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            return independent.synthesize(self.parameters, noise)
+            return self.problem.record(self.parameters, noise, independent)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unscatter.arrays import Events
-from unscatter.detectors import Cuts, Detector, DisKinematics, Ranges, electron_detector
+from unscatter.detectors import Cuts, Detector, DisKinematics, ElectronReconstruction, Ranges, Reconstruction, electron_detector
 from unscatter.errors import EventsError, SettingsError
 from unscatter.events import keep_inside
 from unscatter.pdfs import Functional, PdfParametrisation
@@ -24,7 +24,11 @@ _PRIOR_WIDTH = 2.0
 #: units, the prior is then Gaussian with just that error.
 _NORM_RANGE = 5.0 / _PRIOR_WIDTH
 #: What pseudo-data are made with: about what the functional form gives for PYTHIA events with NNPDF3.1 at leading order.
-_PSEUDO_DATA_TRUTH = (0.52, 3.9, 6.0, 2.0, 0.6, 4.6, 4.0, -0.15, 6.0, -0.14, 9.0, 0.5, 7.0, 0.8, 0.2, 0.03, 0.74, 0.26)
+_PSEUDO_DATA_TRUTH = (
+    *(0.51, 3.5, 3.4, 2.1, 0.54, 4.1, 2.8),  # uv, dv
+    *(-0.04, 6.5, 0.25, 0.75, -0.17, 6.5, 0.34, 3.5, -0.13, 6.2, 0.18, 5.1),  # g, ubar, dbar
+    *(0.16, 0.03, 0.69, 0.12, 0.19),  # strange, charm, fractions
+)
 #: Relative difference between the beams of events and problem that is taken for another set of beams.
 _MAX_DEVIATION = 0.01
 
@@ -41,6 +45,7 @@ def dis(
     detector: Detector | str = "ideal",
     ranges: Ranges | None = None,
     background: float | None = None,
+    reconstruction: Reconstruction = "electron",
     observables: tuple[str, ...] = ("x", "Q2", "y"),
     measurements: Sequence[str] = (),
     sampler: Sampler | None = None,
@@ -60,6 +65,8 @@ def dis(
             the observables.
         ranges: cuts on measured columns beside those of the preset, applied to synthetic and measured events alike.
         background: fraction of fake electrons in a preset.
+        reconstruction: how a preset makes x, Q2 and y of electron and hadrons, see :class:`~unscatter.detectors.Hadrons`; measured events
+            must have been reconstructed in the same way.
         observables: columns that are compared.
         measurements: sets of HERA's combined data, see :func:`~unscatter.theories.dis.hera.load_hera`, that the result is compared with
             above Q2 = 10 GeV2; they are not fitted.
@@ -86,7 +93,11 @@ def dis(
         free_norms=tuple(errors),
     )
     beams = _common_beams(channels)
-    own = detector if isinstance(detector, Detector) else electron_detector(detector, beams, ranges=ranges, background=background)
+    own = (
+        detector
+        if isinstance(detector, Detector)
+        else electron_detector(detector, beams, ranges=ranges, background=background, reconstruction=reconstruction)
+    )
     truth_ranges = {"Q2": Q2_range, "y": y_range}
     cuts: list[Ranges] = [stage.ranges for stage in own.stages if isinstance(stage, Cuts)]
     if detector == "ideal":
@@ -105,7 +116,8 @@ def dis(
         start=(*form.start, *(1.0 for _ in errors)),
         prior_width=_PRIOR_WIDTH,
         description=f"parton densities ({form.name}) from deep-inelastic events: {names}",
-        preparation=MeasuredElectrons(beams, cuts),
+        preparation=MeasuredElectrons(beams, cuts, _derived(own)),
+        needs=_needs(own, cuts),
     )
 
 
@@ -124,6 +136,19 @@ def _warn_of_migration(cuts: Sequence[Ranges], truth: Mapping[str, tuple[float, 
             )
 
 
+def _derived(detector: Detector) -> tuple[str, ...]:
+    """Columns that follow from measured Q2 and y: those of the electron only where nothing else has made these."""
+    hadrons = [stage.hadrons for stage in detector.stages if isinstance(stage, ElectronReconstruction)]
+    mixed = any(used is not None and used.method != "electron" for used in hadrons)
+    return ("x", "W2") if mixed else ("x", "W2", "electron_energy", "electron_theta")
+
+
+def _needs(detector: Detector, cuts: Sequence[Ranges]) -> tuple[str, ...]:
+    """What measured events must bring along for the cuts, because it follows from nothing else."""
+    known = ("Q2", "y", *_derived(detector))
+    return tuple(dict.fromkeys(name for ranges in cuts for name in ranges if name not in known))
+
+
 @dataclass(frozen=True)
 class MeasuredElectrons:
     """What measured events go through before they are compared: a look at their beams, and the cuts that synthetic events undergo.
@@ -131,6 +156,7 @@ class MeasuredElectrons:
     Args:
         beams: of the problem.
         cuts: ranges of measured columns; all of them must hold.
+        derived: columns that are computed from Q2 and y where the events do not have them.
 
     Example:
         >>> import torch
@@ -142,6 +168,7 @@ class MeasuredElectrons:
 
     beams: Beams
     cuts: Sequence[Ranges]
+    derived: tuple[str, ...] = ("x", "W2", "electron_energy", "electron_theta")
 
     def __call__(self, channel: str, events: Events) -> Events:
         """The events inside all cuts, with the columns that the cuts need.
@@ -151,7 +178,7 @@ class MeasuredElectrons:
             ColumnError: Q2 or y is missing.
         """
         _check_beams(channel, events, self.beams)
-        adds = tuple(name for name in ("x", "W2", "electron_energy", "electron_theta") if name not in events.columns)
+        adds = tuple(name for name in self.derived if name not in events.columns)
         events = DisKinematics(self.beams, adds=adds)(events, events.values[..., :0], {})
         for ranges in self.cuts:
             low = [-math.inf if low is None else low for low, _ in ranges.values()]

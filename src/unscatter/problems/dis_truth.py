@@ -64,6 +64,7 @@ def with_grid_truth(problem: Problem, pdf_set: PdfSet) -> Problem:
         space=ParameterSpace((), _NoParameters()),
         pipeline=replace(problem.pipeline, theory=fixed),
         observables=problem.observables,
+        needs=problem.needs,
         truth=(),
         description=pdf_set.info.description,
         curves=parton_curves(fixed),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from unscatter.detectors import Reconstruction
 from unscatter.pdfs import Functional, Neural, NodeValues, read_lhapdf
 from unscatter.pipeline import Problem
 from unscatter.problems import dis, with_grid_truth
@@ -98,7 +99,9 @@ class ElectronDetectorSection(Section):
 
     preset: Literal["ideal", "eic-like", "hera-like"] = "ideal"
     """Resolutions, efficiency and acceptance; illustrative numbers."""
-    ranges: dict[Literal["x", "Q2", "y", "W2", "electron_energy", "electron_theta"], tuple[float | None, float | None]] = Field(
+    reconstruction: Reconstruction = "electron"
+    """How x, Q2 and y are made, as those of the data were: by the ``electron`` alone, or by electron and hadrons."""
+    ranges: dict[Literal["x", "Q2", "y", "W2", "electron_energy", "electron_theta", "hadron_y"], tuple[float | None, float | None]] = Field(
         default_factory=dict
     )
     """Cuts on measured columns beside those of the preset, or in their place; applied to measured and synthetic events alike."""
@@ -199,6 +202,7 @@ def build_dis(section: DisSection) -> Problem:
         detector=electron.preset,
         ranges=dict(electron.ranges.items()),
         background=electron.background,
+        reconstruction=electron.reconstruction,
         observables=section.observables,
         measurements=section.measurements,
     )

@@ -209,7 +209,7 @@ def _check_channels(files: Mapping[str, Path | str | FileSection], problem: Prob
 def _read_channel(channel: str, section: FileSection, problem: Problem) -> Events | StoredEvents:
     if (store := store_of(section.sources)) is not None:
         return _stored(channel, store, section, problem)
-    events = read_file(section, problem.observables)
+    events = read_file(section, problem.measured_columns)
     if section.keep_inside:
         return keep_inside(events, *problem.grid.ranges(events.columns))
     if not problem.pipeline.detector.stages:
@@ -219,7 +219,7 @@ def _read_channel(channel: str, section: FileSection, problem: Problem) -> Event
 
 def _stored(channel: str, store: Path, section: FileSection, problem: Problem) -> StoredEvents:
     recipe = Recipe(
-        columns=_wanted(section, problem.observables), weight=section.weight, cuts=section.cuts, constants=section.constants,
+        columns=_wanted(section, problem.measured_columns), weight=section.weight, cuts=section.cuts, constants=section.constants,
         not_finite=section.not_finite,
     )  # fmt: skip
     return stored_events(store, recipe, problem, channel, keep_inside=section.keep_inside, window_blocks=section.window_blocks)

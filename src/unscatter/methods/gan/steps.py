@@ -78,7 +78,7 @@ def bring_together(state: GanState, settings: GanSettings, discriminator: Player
     loss = loss + LOSSES[settings.loss].curvature * prior_loss(static, latent)
     (gradient,) = torch.autograd.grad(loss.sum(), weights)
     gradient = static.exchange.before_step(gradient)
-    factor = rate_factor(settings, state) * static.exchange.step_scale
+    factor = rate_factor(settings, state) * warm_up_factor(settings.generator, state) * static.exchange.step_scale
     player, skipped = _stepped(state.generator, gradient, settings.generator, factor, newton_scale(static, settings))
     player = player._replace(weights=static.exchange.after_step(player.weights))
     return player, skipped, metrics
@@ -205,6 +205,17 @@ def rate_factor(settings: GanSettings, state: GanState) -> float:
         return height
     share = (state.step % state.static.num_steps) / state.static.num_steps
     return height * (settings.final_rate + (1 - settings.final_rate) * (1 + math.cos(math.pi * share)) / 2)
+
+
+def warm_up_factor(chosen: GeneratorSettings, state: GanState) -> float:
+    r"""What the generator's step size is multiplied by at the start of a fit.
+
+    .. math:: \min\left(1, \frac{k}{K}\right)^2, \qquad K = \min(K_\text{warm}, N / 2)
+
+    at step :math:`k` of a fit whose first round has :math:`N`.
+    """
+    last = min(chosen.warm_up, state.static.num_steps / 2)
+    return 1.0 if state.step >= last else (state.step / last) ** 2
 
 
 def newton_scale(static: GanStatic, settings: GanSettings) -> float | None:
