@@ -125,6 +125,14 @@ def identity(location: str | Path) -> Identity:
     return Identity(facts.get("size"), str(next((version for version in versions if version), "")))
 
 
+def file_key(location: str) -> str | tuple[int, int]:
+    """What all names of a file have in common: a link is the file that it leads to."""
+    if is_remote(location):
+        return location
+    status = os.stat(location)
+    return status.st_dev, status.st_ino
+
+
 def find_files(sources: str | Path | Sequence[str | Path]) -> list[str]:
     """The files that paths, patterns, directories and URLs stand for.
 
@@ -145,10 +153,10 @@ def find_files(sources: str | Path | Sequence[str | Path]) -> list[str]:
         ['run1.csv', 'run2.csv', 'run10.csv']
     """
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str | tuple[int, int], tuple[str, str]] = {}
     for source in map(str, listed):
         for file in _expand(source):
-            key = file if is_remote(file) else os.path.realpath(file)
+            key = file_key(file)
             if key in found:
                 raise EventsFileError(f"'{file}' is named twice, by {_both(found[key][1], source)}: its events would count double.")
             found[key] = (file, source)

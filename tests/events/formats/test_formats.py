@@ -146,6 +146,14 @@ def test_rows_that_are_missing_at_the_end_are_noticed() -> None:
         list(Promising().chunks(["x"]))
 
 
+def test_file_without_columns_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({}), tmp_path / "none.parquet")
+    with pytest.raises(ColumnError, match=r"none.parquet' has no columns: nothing is left to be an event"):
+        read_events(tmp_path / "none.parquet")
+    with pytest.raises(ColumnError, match=r"no column 'x' in '.*none.parquet'. It has no columns"):
+        read_events(tmp_path / "none.parquet", ["x"])
+
+
 def test_trees_of_files_that_have_none_are_refused(tmp_path: Path) -> None:
     path = WRITERS[0](tmp_path, EVENTS)
     with pytest.raises(SettingsError, match=r"'tree' is 'events', but a .parquet file .* has no trees"):

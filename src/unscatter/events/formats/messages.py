@@ -45,13 +45,17 @@ def listed(names: Sequence[str], longest: int = 20) -> str:
 
 
 def _headless(names: Sequence[str]) -> str:
-    """A hint where what should be names looks like numbers, a comment, or names between other separators."""
+    """A hint where what should be names looks like a comment, or names between other separators."""
     if len(names) == 1 and names[0].startswith("#"):
         return "\nThe first line seems to be a comment: the file must begin with the names of the columns."
     if len(names) == 1 and any(separator in names[0] for separator in ";\t "):
         return "\nThe names seem to be separated by something else: separate the columns by commas."
-    numbers = bool(names) and all(is_number(name) for name in names) and list(names) != [str(i) for i in range(len(names))]
-    return "\nThe first line seems to hold numbers: add a line with the names of the columns above it." if numbers else ""
+    return ""
+
+
+def positional(names: Sequence[str]) -> bool:
+    """Whether columns have no names but positions, as those of a plain array."""
+    return bool(names) and list(names) == [str(i) for i in range(len(names))]
 
 
 def is_number(text: str) -> bool:
