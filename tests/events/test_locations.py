@@ -62,6 +62,15 @@ def test_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
             find_files([tmp_path / "a1.csv", tmp_path / link])
 
 
+@pytest.mark.parametrize("target", ["a.csv", "gone.csv"])
+def test_link_that_leads_nowhere_is_not_said_to_be_missing(tmp_path: Path, target: str) -> None:
+    (tmp_path / "a.csv").symlink_to(tmp_path / target)
+    with pytest.raises(EventsFileError, match=rf"a.csv' is a link that leads nowhere: to '.*{target}'\.$"):
+        find_files(tmp_path / "a.csv")
+    with pytest.raises(EventsFileError, match="there is no '.*nnn' "):
+        find_files("n" * 300)
+
+
 def test_identity_tells_a_changed_file(tmp_path: Path) -> None:
     make(tmp_path, "a.csv")
     path = tmp_path / "a.csv"

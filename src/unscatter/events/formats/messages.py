@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from unscatter.errors import ColumnError, EventsFileError, UnscatterError, first_line
-from unscatter.events.locations import sends_whole_files, suffix
+from unscatter.events.locations import reached, sends_whole_files, suffix
 from unscatter.files import did_you_mean
 
 
@@ -14,13 +14,10 @@ from unscatter.files import did_you_mean
 def readable(location: str, *damage: type[Exception]) -> Iterator[None]:
     """Turn whatever a reader raises into one message that names the file; ``damage`` are errors that only this format knows."""
     try:
-        yield
+        with reached(location):
+            yield
     except UnscatterError:
         raise
-    except PermissionError as error:
-        raise EventsFileError(f"cannot read '{location}': permission denied. Allow it: chmod u+r '{location}'") from error
-    except FileNotFoundError as error:
-        raise EventsFileError(f"there is no '{location}': {first_line(error)}.") from error
     except (OSError, ValueError, EOFError, NotImplementedError, *damage) as error:
         kind = suffix(location)
         if sends_whole_files(location):
