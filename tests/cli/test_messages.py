@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unscatter.cli.messages import print_error, print_note
+from unscatter.cli.messages import print_error, print_note, print_warning
 
 
-@pytest.mark.parametrize("show", [print_error, print_note])
+@pytest.mark.parametrize("show", [print_error, print_note, print_warning])
 @given(message=st.text("\\\\[]/a=@: '", max_size=12))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_messages_are_shown_as_they_are(show: Callable[[str], None], message: str, capsys: pytest.CaptureFixture[str]) -> None:

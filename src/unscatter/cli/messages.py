@@ -18,6 +18,11 @@ def print_note(message: str) -> None:
     _print("Note:", "yellow", message, soft_wrap=True)
 
 
+def print_warning(message: str) -> None:
+    """Show one message about what probably is an error on the standard error stream."""
+    _print("Warning:", "yellow", message, soft_wrap=True)
+
+
 def _print(kind: str, style: str, message: str, *, soft_wrap: bool) -> None:
     # Not a text with markup: escaping it is not safe for all that a message may quote.
     Console(stderr=True, highlight=False).print(Text.assemble((kind, style), " ", message), soft_wrap=soft_wrap)
