@@ -51,6 +51,10 @@ class EventsFileError(EventsError, OSError):
     """A file of events is missing, empty or cannot be read."""
 
 
+class UnreachableError(EventsFileError):
+    """A file of events may be in order, but cannot be had now: it is not there, may not be read, or its server does not deliver it."""
+
+
 class StoreError(EventsFileError):
     """An event store is missing, incomplete, damaged or of another format version, or cannot be written."""
 

@@ -94,6 +94,8 @@ def write_failure(path: Path, error: OSError) -> str:
                 # As in /proc, where the system makes the files itself.
                 return f"cannot write '{path}': no file can be made in '{directory}'.\nChoose a directory that you may write to."
             return f"cannot write '{path}': the directory '{directory}' does not exist.\nCreate it first: mkdir -p '{directory}'"
+        case errno.ENAMETOOLONG:
+            return f"cannot write '{path}': the name is too long. Choose a shorter one."
         case _:
             return f"cannot write '{path}': {error.strerror or error}."
 
@@ -194,8 +196,14 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def missing_path(path: Path) -> str:
-    """One message for a path that does not exist, with the nearest name in its directory."""
-    if not path.parent.is_dir():
+    """One message for a path that does not exist, with the nearest name in its directory, or that is not what a file should be."""
+    if os.path.isdir(path):
+        return f"'{path}' is a directory, not a file."
+    if os.path.exists(path):
+        return f"'{path}' is {'a file, not a directory' if os.path.isfile(path) else 'not an ordinary file'}."
+    if os.path.islink(path):
+        return f"'{path}' is a link that leads nowhere: to '{os.readlink(path)}'."
+    if not os.path.isdir(path.parent):
         return f"there is no '{path}': the directory '{path.parent}' does not exist (searched from '{Path.cwd()}')."
     try:
         neighbours = sorted(os.listdir(path.parent))

@@ -262,6 +262,13 @@ def test_check_says_what_it_found_and_its_exit_code(card: Path, monkeypatch: pyt
     assert call("check", str(card)).output == "p0 has no gradient\n", "pseudo-data of a faulty problem would tell the same fault again"
 
 
+def test_paths_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    output = tmp_path / "[bold]a:x:[" / "x]"
+    result = call("simulate", "proxy2d", "--events", "50", "--set", "problem.nodes=17", "-o", str(output))
+    assert result.exit_code == ExitCode.FINE, result.output
+    assert result.output.count(f"{output}/events.parquet") == 2
+
+
 def test_setting_without_effect_is_a_warning(card: Path) -> None:
     result = call("check", str(card), "--set", "method.generator.batch=8")
     assert "Warning: method.generator.batch has no effect on a 'direct' generator." in result.stderr

@@ -117,7 +117,17 @@ def test_inspect_shows_plain_files(folder: Path) -> None:
         (("ingest", "run1.parquet", "-o", "new", "--columns", "y,y"), "'--columns' names 'y' twice"),
         (("ingest", "run1.parquet", "-o", "new", "--constant", "s"), "'--constant s' is not NAME=VALUE"),
         (("ingest", "run1.parquet", "-o", "new", "--constant", "s=many"), "'--constant s=many' is not a number"),
+        (("ingest", "run1.parquet", "-o", "new", "--constant", "s=1", "--constant", "s=2"), "'--constant' gives 's' twice: 1 and 2"),
+        (("ingest", "run1.parquet", "-o", "new", "--unit", "y=1", "--unit", "y=m"), "'--unit' gives 'y' twice: 1 and m"),
+        (("ingest", "run1.parquet", "-o", "new", "--unit", "q2=GeV^2"), "the unit of 'q2' is given, but the store would have the columns"),
         (("ingest", "run1.parquet", "-o", "new", "--cut", "__import__('os')"), "there is no function '__import__'"),
+        (("ingest", "run1.parquet", "-o", "new", "--cut", r"\[/x]"), r"'\[/x]' is not a formula"),
+        (("ingest", "run1.parquet", "-o", "new", "--columns", "q=pi"), "'pi' names no column of"),
+        (("ingest", "run1.parquet", "-o", "new", "--weight", "y*0"), "all weights 'y*0' are zero as float32"),
+        (("ingest", "run1.parquet", "-o", "new", "--shuffle", f"{10**23}"), f"from 0 to {2**64 - 1} (64 bits), got 1{'0' * 23}"),
+        (("ingest", "run1.parquet", "-o", "n" * 300), "the name is too long. Choose a shorter one"),
+        (("ingest", "run1.parquet", "-o", "n" * 250), ".partial': the name is too long. Choose a shorter one"),
+        (("inspect", "n" * 300), "there is no 'nnnn"),
         (("ingest", "run1.parquet", "-o", "new", "--cut", "y > 7"), "no events are left: of 500 rows 500 were cut"),
         (("ingest", "run1.parquet", "-o", "new", "--tree", "events"), "has no trees"),
         (("inspect", "stor"), "there is no 'stor'"),
@@ -130,6 +140,27 @@ def test_mistakes_are_answered_in_words_and_leave_nothing(arguments: tuple[str, 
     assert result.exit_code == ExitCode.BAD_INPUT, result.output
     assert message in result.stderr.replace("\n", " ")
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["/", ".", "/dev/null", "full", "run1.parquet", "loop"])
+def test_nothing_but_a_store_is_ever_proposed_for_removal(name: str, folder: Path) -> None:
+    (folder / "full").mkdir()
+    (folder / "full" / "thesis.tex").touch()
+    (folder / "loop").symlink_to("loop")
+    error = call("ingest", "run1.parquet", "-o", name).stderr
+    assert "exists already, and nothing is written over.\nChoose another name.\n" in error
+    assert call("ingest", "run1.parquet", "-o", "store", "-q").exit_code == ExitCode.FINE
+    assert "Choose another name, or remove it: rm -r 'store'" in call("ingest", "run1.parquet", "-o", "store").stderr
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(folder: Path) -> None:
+    pq.write_table(pa.table({"[/x]": [1.0], "a[b]": [2.0]}), "[bold].parquet")
+    assert call("ingest", "[[]bold].parquet", "-o", "store", "--unit", "a[b]=[/m]").exit_code == ExitCode.FINE
+    for name in ("store", "[bold].parquet"):
+        shown = call("inspect", name)
+        assert shown.exit_code == ExitCode.FINE
+        for text in ("[/x]", "a[b]", "[bold].parquet", *(["[/m]"] if name == "store" else [])):
+            assert text in shown.output
 
 
 def test_rows_that_are_not_finite_are_dropped_on_demand_and_counted(folder: Path) -> None:
@@ -161,7 +192,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, errors
-    assert "The same command goes on where it stopped. To give it up: rm -r 'store.partial'" in errors
+    assert "Note: the same command goes on where it stopped. To give it up: rm -r 'store.partial'" in errors
     assert call("ingest", "long.csv", "-o", "store", "--cut", cut).exit_code == ExitCode.FINE
     assert EventStore.open("store").num_rows == 3_000_000
 

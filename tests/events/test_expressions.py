@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_every_function_takes_columns(name: str) -> None:
         "import os", "__import__('os')", "eval(x)", "open(x)", "sqrt", "sqrt(x, y)",
         "sqrt(x, out=y)", "sqrt(*x)", "sqrt(**x)", "abs()", "x.sqrt(y)", "[a for a in x]", "x in y", "x is y", "x & y", "x | y", "x ^ y",
         "~x", "x << 2", "x // y", "x @ y", "", "   ", "x +", "(" * 300 + "x" + ")" * 300, "-" * 1500 + "x", "x" * 3000,
-        "9" * 500, "await x",
+        "9" * 500, "await x", "+".join(["x"] * 900), "*".join(["x"] * 900), "not " * 400 + "x",
     ],
 )  # fmt: skip
 def test_everything_but_formulas_is_refused(text: str) -> None:
@@ -112,6 +113,8 @@ def test_everything_but_formulas_is_refused(text: str) -> None:
         ("x & y", "& \\(write 'and'\\) cannot be used. Write for example Q2 / \\(s \\* y\\)"),
         ("sqr(x)", "there is no function 'sqr'. Did you mean 'sqrt'"),
         ("minimum(x)", "'minimum' takes 2 values without names, got 1"),
+        ("x if y else s", "if \\(write where\\(condition, then, otherwise\\)\\) cannot be used"),
+        ("+".join(["x"] * 900), "more than 150 operations inside one another. Make columns of its parts"),
         ("jet.pt", "a dot \\(write a name with dots between backquotes\\)"),
     ],
 )
@@ -123,3 +126,45 @@ def test_refusal_says_what_to_write_instead(text: str, message: str) -> None:
 def test_missing_name_is_an_error_with_the_nearest() -> None:
     with pytest.raises(ColumnError, match=r"'Q22' in 'Q22 / y' is no column. Known are \['Q2', 'y'\]. Did you mean 'Q2'\?"):
         Expression("Q22 / y")({"Q2": X, "y": Y})
+
+
+@given(st.text(st.characters(categories=["L", "M", "Nd", "No"]), min_size=1, max_size=3).map("x".__add__))
+def test_names_are_those_that_are_written_even_where_python_takes_them_for_others(name: str) -> None:
+    twins = {unicodedata.normalize("NFKC", name): 1.0, name: 2.0}
+    for text in (f"{name} + 0", f"0 + `{name}`", f"0+{name}<5"):
+        formula = Expression(text)
+        assert [found.strip("`") for found in formula.names] == [name]
+        assert formula(twins) == (1.0 if "<" in text else 2.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["`a b` + 0 * _column_0", "_column_0 * 0 + `a b` + 0 * __column_0", "0 * _column_1 + `a b` + 0 * `_column_1`"]
+)
+def test_no_name_is_taken_for_one_between_backquotes(text: str) -> None:
+    columns = {"a b": 100.0, "_column_0": 7.0, "_column_1": 8.0, "__column_0": 9.0}
+    assert Expression(text)(columns) == 100.0
+    with pytest.raises(ColumnError, match="'_*column_[01]' in .* is no column"):
+        Expression(text)({"a b": 100.0})
+
+
+@pytest.mark.parametrize("formula", ["{0}+{1}", "-({0}*{1})", "not {0}", "({0} and ({1} or {0}))", "where({0}, {1}, 0)", "{1} > ({0})"])
+def test_formulas_that_are_not_refused_for_their_depth_can_be_evaluated(formula: str) -> None:
+    deepest, text = None, "x"
+    for _ in range(200):
+        text = formula.format(text, "y")
+        try:
+            deepest = Expression(text)
+        except SettingsError:
+            break
+    assert deepest is not None
+    assert deepest({"x": X, "y": Y}).shape == X.shape
+    assert deepest.conditions()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("x>0", "x > 0"), ("x>0", "(0.0 < x)"), ("`x` <= 1e1", "10 >= x"), ("0 < x < y", "x > 0 and x < y"), ("x > 0 or y", "0<x  or  y")],
+)
+def test_conditions_are_the_same_however_they_are_written(one: str, other: str) -> None:
+    assert Expression(one).conditions(lambda name: name.strip("`")) == Expression(other).conditions()
+    assert Expression(one).conditions() != Expression("x > 0.5").conditions()

@@ -56,8 +56,19 @@ def test_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "a1.csv")
     with pytest.raises(EventsFileError, match=r"a2.csv' is named twice, by '.*a2.csv' and by '.*a\*.csv': its events would count double"):
         find_files([tmp_path / "a2.csv", tmp_path / "a*.csv"])
-    with pytest.raises(EventsFileError, match="named twice"):
-        find_files([tmp_path / "a1.csv", tmp_path / "link.csv"])
+    (tmp_path / "hard.csv").hardlink_to(tmp_path / "a1.csv")
+    for link in ("link.csv", "hard.csv"):
+        with pytest.raises(EventsFileError, match="named twice"):
+            find_files([tmp_path / "a1.csv", tmp_path / link])
+
+
+@pytest.mark.parametrize("target", ["a.csv", "gone.csv"])
+def test_link_that_leads_nowhere_is_not_said_to_be_missing(tmp_path: Path, target: str) -> None:
+    (tmp_path / "a.csv").symlink_to(tmp_path / target)
+    with pytest.raises(EventsFileError, match=rf"a.csv' is a link that leads nowhere: to '.*{target}'\.$"):
+        find_files(tmp_path / "a.csv")
+    with pytest.raises(EventsFileError, match="there is no '.*nnn' "):
+        find_files("n" * 300)
 
 
 def test_identity_tells_a_changed_file(tmp_path: Path) -> None:

@@ -162,16 +162,24 @@ def test_wrong_column_names_those_that_exist_and_the_nearest(tmp_path: Path, wri
 
 @pytest.mark.parametrize(
     ("text", "hint"),
-    [
-        ("0.1,4.0\n0.2,9.0\n", "first line seems to hold numbers"),
-        ("x;Q2\n0.1;4.0\n", "separate the columns by commas"),
-        ("# from the farm\nx,Q2\n0.1,4.0\n", "first line seems to be a comment"),
-    ],
+    [("x;Q2\n0.1;4.0\n", "separate the columns by commas"), ("# from the farm\nx,Q2\n0.1,4.0\n", "first line seems to be a comment")],
 )
 def test_csv_without_proper_header_is_recognised(tmp_path: Path, text: str, hint: str) -> None:
     (tmp_path / "events.csv").write_text(text)
     with pytest.raises(ColumnError, match=hint):
         read_events(tmp_path / "events.csv", ["x"])
+
+
+@pytest.mark.parametrize("text", ["1,2\n3,4\n", "0.1\n0.2\n", "-1,2e3,nan\n0,0,0\n"])
+def test_csv_whose_first_line_is_an_event_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "events.csv").write_text(text)
+    with pytest.raises(EventsFileError, match=r"(?s)would have the column.*first line seems to hold numbers: add a line with the names"):
+        read_events(tmp_path / "events.csv")
+
+
+def test_csv_whose_columns_have_positions_for_names_is_read(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("0,1\n3,4\n5,6\n")
+    assert read_events(tmp_path / "events.csv", {"x": "1"}).column("x").tolist() == [4, 6]
 
 
 def test_column_that_stands_twice_in_the_file_is_ambiguous(tmp_path: Path) -> None:

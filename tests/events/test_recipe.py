@@ -47,6 +47,10 @@ def test_columns_may_be_made_of_one_another_in_any_order_and_cut_on() -> None:
         ({"columns": {"x": "x / 2"}}, ColumnError, "no column 'x'"),
         ({"columns": {"x": "z + 1", "z": "x + 1"}}, ColumnError, "no column '[xz]'"),
         ({"columns": {"x": "3.5"}}, ColumnError, r"no column '3.5'"),
+        ({"columns": {"x": "w if y else Q2"}}, SettingsError, r"if \(write where\(condition, then, otherwise\)\) cannot be used"),
+        ({"columns": {"x": "log(-1)"}}, ColumnError, r"'log\(-1\)' names no column of 'a.root', which has the columns 'Q2', 'y'"),
+        ({"weight": "-1"}, ColumnError, r"'-1' names no column of 'a.root'"),
+        ({"columns": {"x": "pi", "y": "s * 2"}, "constants": {"s": 1.0}}, ColumnError, r"'pi' names no column of 'a.root'"),
         ({"columns": {"x": "the x"}}, ColumnError, r"no column 'the x' in 'a.root'"),
         ({"cuts": ["y >"]}, SettingsError, r"'y >' is not a formula: invalid syntax. Write for example"),
         (
@@ -151,3 +155,20 @@ def test_one_column_of_the_file_may_become_several_and_the_weight_too() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         Recipe(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "other", "same"),
+    [
+        ({"cuts": ["x > 0", "y < s"]}, {"cuts": ["2 > y and 0 < x"]}, True),
+        ({"cuts": ["x > s"]}, {"cuts": ["x > s"], "constants": {"s": 3.0}}, False),
+        ({"cuts": ["x > 0"], "columns": {"x": "a"}}, {"cuts": ["a > 0"]}, True),
+        ({"cuts": ["x > 0"], "columns": {"x": "Q2 / y"}}, {"cuts": ["Q2/y > 0"]}, False),
+        ({"cuts": ["x > 0"], "columns": {"x": "Q2 / y"}}, {"cuts": ["x > 0"]}, False),
+        ({"cuts": ["x > 0"], "columns": {"x": "x * 2"}}, {"cuts": ["x > 0"], "columns": {"x": "2 * x"}}, False),
+        ({"cuts": ["is good"]}, {"cuts": ["is good"]}, True),
+    ],
+)
+def test_conditions_are_what_names_mean(settings: dict[str, Any], other: dict[str, Any], same: bool) -> None:
+    one, two = Recipe(**{"constants": {"s": 2.0}, **settings}), Recipe(**other)
+    assert (one.conditions() == two.conditions()) is same

@@ -18,8 +18,8 @@ import pytest
 import uproot
 
 from tests.events.formats.files import WRITERS, Writer, some_events
-from unscatter.errors import EventsFileError, MissingExtraError
-from unscatter.events import read_events
+from unscatter.errors import EventsFileError, MissingExtraError, UnreachableError
+from unscatter.events import locations, read_events
 from unscatter.events.formats import open_events
 from unscatter.events.locations import find_files, identity
 
@@ -34,6 +34,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.sent, self.in_parts = folder, 0, True
+        self.closing = threading.Event()
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -54,10 +55,25 @@ class _Handler(BaseHTTPRequestHandler):
         if path.is_dir():
             links = "".join(f'<a href="{name.name}">{name.name}</a>' for name in sorted(path.iterdir()))
             self._send(200, links.encode(), {"Content-Type": "text/html"}, body)
+        elif path.parent.name == "answers":
+            self._misbehave(path.stem, body)
         elif not path.is_file():
             self._send(404, b"", {}, body)
         else:
             self._send_file(path, body)
+
+    def _misbehave(self, how: str, body: bool) -> None:
+        match how:
+            case "loop":
+                self._send(302, b"", {"Location": self.path}, body)
+            case "short":
+                self._send(200, b"x,y\n1,2\n", {"Content-Length": "9000"}, body)
+                self.close_connection = True
+            case "silent":
+                self.server.closing.wait()
+                self.close_connection = True
+            case _:
+                self._send(int(how), b"", {}, body)
 
     def _send_file(self, path: Path, body: bool) -> None:
         content, facts = path.read_bytes(), {"ETag": f'"{path.stat().st_mtime_ns}"'}
@@ -89,6 +105,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield running
+        running.closing.set()
         running.shutdown()
         thread.join()
 
@@ -149,9 +166,40 @@ def test_server_that_sends_whole_files_only_is_told_from_a_damaged_file(tmp_path
         read_events(server.url(path.name))
 
 
-def test_server_that_does_not_answer_is_named() -> None:
-    with pytest.raises(EventsFileError, match=r"http://127.0.0.1:9/events.parquet"):
-        read_events("http://127.0.0.1:9/events.parquet")
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("500", r"its server answers 500 \(Internal Server Error\)"),
+        ("403", r"its server answers 403 \(Forbidden\)"),
+        ("loop", "TooManyRedirects"),
+        ("silent", "Timeout on reading .*; a server has 10 s to answer a call and 0.2 s to send something"),
+    ],
+)
+def test_what_a_server_answers_is_told(server: Server, monkeypatch: pytest.MonkeyPatch, answer: str, message: str) -> None:
+    monkeypatch.setattr(locations, "READ_S", 0.2)
+    url = server.url(f"answers/{answer}.csv")
+    for act in (identity, read_events):
+        with pytest.raises(UnreachableError, match=rf"cannot read '{url}': {message}"):
+            act(url)
+
+
+def test_server_that_sends_fewer_bytes_than_it_promises_is_told_from_a_damaged_file(server: Server) -> None:
+    with pytest.raises(UnreachableError, match=r"cannot read 'http.*short.csv': .*Not enough data to satisfy content length header"):
+        read_events(server.url("answers/short.csv"))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1:9/events.parquet", "Cannot connect to host 127.0.0.1:9"),
+        ("http://127.0.0.1:9/*.csv", "Cannot connect to host 127.0.0.1:9"),
+        ("http://127.0.0.1:99999/a.csv", "Port out of range"),
+    ],
+)
+def test_server_that_cannot_be_called_is_named(url: str, message: str) -> None:
+    for act in (read_events, find_files if "*" in url else identity):
+        with pytest.raises(UnreachableError, match=rf"cannot read '{re.escape(url)}': .*{message}"):
+            act(url)
 
 
 def test_pattern_of_a_url_is_expanded_in_natural_order(tmp_path: Path, server: Server) -> None:
@@ -186,5 +234,8 @@ def test_missing_driver_is_named_with_the_line_that_installs_it(monkeypatch: pyt
 
 
 def test_unknown_kind_of_url_is_named() -> None:
-    with pytest.raises(EventsFileError, match=r"nowhere://a/events.parquet"):
-        read_events("nowhere://a/events.parquet")
+    for url in ("nowhere://a/events.parquet", "nowhere://a/*.parquet"):
+        with pytest.raises(EventsFileError, match=rf"cannot read '{re.escape(url)}': Protocol not known: nowhere. URLs begin for example"):
+            read_events(url)
+    with pytest.raises(EventsFileError, match="Protocol not known"):
+        identity("nowhere://a/events.parquet")

@@ -109,6 +109,37 @@ def test_channels_may_share_a_file_only_for_other_trees_or_cuts(runs: Path) -> N
     }
 
 
+@pytest.mark.parametrize(
+    ("proton", "neutron", "message"),
+    [
+        ("run2.root", "soft.root", r"are the same file, '.*run2.root', which is '.*soft.root', too: channels are independent"),
+        ("run2.root", "hard.root", r"are the same file, '.*run2.root', which is '.*hard.root', too"),
+        ("run2.root, cuts: [n<50]", "run2.root, cuts: ['50 > n']", "are the same file"),
+        ("run2.root, tree: events", "run2.root, tree: null", "are the same file"),
+        ("run2.root", "run2.root, cuts: [n<50]", "cuts of 'events.neutron' keep a part of what 'events.proton' reads of the same file, '"),
+        ("run2.root, cuts: [n<50, a>0]", "soft.root, cuts: ['0<a']", "cuts of 'events.proton' keep a part of what 'events.neutron' reads"),
+    ],
+)
+def test_channels_that_certainly_share_events_are_refused(runs: Path, proton: str, neutron: str, message: str) -> None:
+    (runs / "soft.root").symlink_to(runs / "run2.root")
+    (runs / "hard.root").hardlink_to(runs / "run2.root")
+    events = "".join(f"  {name}: {{path: {text}, columns: {{x: a}}}}\n" for name, text in (("proton", proton), ("neutron", neutron)))
+    (runs / "a.yaml").write_text(f"problem: {{name: proxy1d, nodes: 33}}\nevents:\n{events}")
+    with pytest.raises(SettingsError, match=message):
+        load_runcard(runs / "a.yaml").build()
+
+
+@pytest.mark.parametrize("neutron", ["cuts: [a > s], constants: {s: 0.2}", "cuts: [x > 0.5], columns: {x: b}"])
+def test_channels_whose_cuts_differ_in_their_constants_or_columns_may_share_a_file(runs: Path, neutron: str) -> None:
+    proton = neutron.replace("0.2", "0.1").replace("x: b", "x: a")
+    columns = {name: "" if "columns" in text else ", columns: {x: a}" for name, text in (("proton", proton), ("neutron", neutron))}
+    (runs / "a.yaml").write_text(
+        f"problem: {{name: proxy1d, nodes: 33}}\nevents:\n  proton: {{path: run2.root, {proton}{columns['proton']}}}\n"
+        f"  neutron: {{path: run2.root, {neutron}{columns['neutron']}}}\n"
+    )
+    assert set(load_runcard(runs / "a.yaml").input_sources()) == {"events.proton", "events.neutron"}
+
+
 def test_pattern_that_finds_nothing_is_an_error(runs: Path) -> None:
     with pytest.raises(EventsFileError, match=r"nothing\*.root' matches no file"):
         load_runcard(card(runs, "{path: nothing*.root, columns: {x: a, y: b}}")).build()

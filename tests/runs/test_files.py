@@ -19,7 +19,7 @@ import torch
 from unscatter.arrays import Events
 from unscatter.errors import EventsFileError, RunError
 from unscatter.events import write_events
-from unscatter.files import as_json, atomic_write, write_json, write_table, write_text
+from unscatter.files import as_json, atomic_write, missing_path, write_json, write_table, write_text
 from unscatter.runs import RunDirectory
 
 
@@ -161,3 +161,11 @@ def test_metrics_without_a_step_are_damaged(tmp_path: Path, line: str) -> None:
     run.metrics.write_text(f'{line}\n{{"step": 2}}\n')
     with pytest.raises(RunError, match="line 1 of '.*metrics.jsonl' is damaged"):
         run.read_metrics()
+
+
+def test_what_is_there_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert missing_path(tmp_path) == f"'{tmp_path}' is a directory, not a file."
+    assert missing_path(tmp_path / "file") == f"'{tmp_path / 'file'}' is a file, not a directory."
+    assert missing_path(Path("/dev/null")) == "'/dev/null' is not an ordinary file."
+    assert missing_path(tmp_path / "fiel").endswith("Did you mean 'file'?")

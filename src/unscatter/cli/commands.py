@@ -14,6 +14,7 @@ from rich.console import Console
 
 from unscatter.cli.codes import ExitCode, code_of_fit
 from unscatter.cli.local_jobs import own_run, run_ranks
+from unscatter.cli.messages import print_warning
 from unscatter.cli.notes import as_command
 from unscatter.cli.rank_display import rank_display
 from unscatter.cli.tables import comparison_view, parameter_table, problem_table, verdict_lines
@@ -37,7 +38,7 @@ def problems() -> None:
     console = _console()
     for name in BUILT_IN:
         console.print(problem_table(_named(name, []).build_problem()))
-    console.print("A problem of your own is a Python function: [bold]problem: {name: python, file: my_problem.py}[/]", highlight=False)
+    console.print("A problem of your own is a Python function: [bold]problem: {name: python, file: my_problem.py}[/]", markup=True)
 
 
 @as_command
@@ -68,9 +69,7 @@ def simulate(
     for channel, file in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_events(events[channel], file, parameters=made_with)
-        console.print(
-            f"{file}: {events[channel].num_events:,} events, columns {', '.join(events[channel].columns)}", highlight=False, soft_wrap=True
-        )
+        console.print(f"{file}: {events[channel].num_events:,} events, columns {', '.join(events[channel].columns)}", soft_wrap=True)
     entries = "".join(f"\n  {channel}: {file.absolute()}" for channel, file in files.items())
     console.print(f"For a runcard:\nevents:{entries}", highlight=False, markup=False, soft_wrap=True)
 
@@ -289,12 +288,12 @@ def _refuse_existing(file: Path) -> None:
 
 def _warn_of_unused(card: Runcard) -> None:
     for text in card.without_effect():
-        _errors().print(f"[yellow]Warning:[/] {text}.", highlight=False, soft_wrap=True)
+        print_warning(f"{text}.")
 
 
 def _console() -> Console:
-    """For results."""
-    return Console(highlight=False)
+    """For results; names and paths in them may look like markup."""
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def _errors() -> Console:

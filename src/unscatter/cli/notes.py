@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from rich.console import Console
-from rich.markup import escape
-
 from unscatter.arrays.memory import is_out_of_memory
+from unscatter.cli.messages import print_note
 from unscatter.errors import SettingsError
 
 P = ParamSpec("P")
@@ -43,7 +41,7 @@ def _notes(*, quiet: bool) -> Iterator[None]:
     def show(message: Warning | str, *_: object, **__: object) -> None:
         if not quiet and str(message) not in shown:
             shown.add(str(message))
-            Console(stderr=True).print(f"[yellow]Note:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
+            print_note(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

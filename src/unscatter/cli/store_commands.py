@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from unscatter.cli.codes import ExitCode
+from unscatter.cli.messages import print_note
 from unscatter.cli.notes import as_command
 from unscatter.cli.store_tables import file_facts, file_view, store_facts, store_view
 from unscatter.errors import SettingsError
@@ -38,7 +40,7 @@ def ingest(
             store = ingest_files(list(sources), output, recipe, tree=tree, workers=workers, shuffle=shuffle, progress=_as_rows(show))
     except KeyboardInterrupt:
         if partial_path(output).is_dir() and not quiet:
-            _errors().print(f"The same command goes on where it stopped. To give it up: rm -r '{partial_path(output)}'", soft_wrap=True)
+            print_note(f"the same command goes on where it stopped. To give it up: rm -r '{partial_path(output)}'")
         raise
     if not quiet:
         columns = ", ".join(store.columns) + (" and weights" if store.weighted else "")
@@ -107,6 +109,8 @@ def _pairs(texts: Sequence[str], option: str, example: str) -> dict[str, str]:
         name, equals, value = (word.strip() for word in text.partition("="))
         if not (name and equals and value):
             raise SettingsError(f"'{option} {text}' is not NAME=VALUE. Write for example {option} {example}.")
+        if name in found:
+            raise SettingsError(f"'{option}' gives '{name}' twice: {found[name]} and {value}.")
         found[name] = value
     return found
 
@@ -120,7 +124,7 @@ def _number(text: str, name: str) -> float:
 
 def _looks_like_store(path: str) -> bool:
     """Stores without their manifest, and unfinished ones, are to be told about as stores."""
-    return Path(path, "shards").is_dir() or partial_path(Path(path)).is_dir()
+    return os.path.isdir(Path(path, "shards")) or os.path.isdir(partial_path(Path(path)))
 
 
 def _verified(path: str, *, quiet: bool) -> Verification:

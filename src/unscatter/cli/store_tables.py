@@ -52,7 +52,7 @@ def _columns(facts: Mapping[str, Any]) -> Table:
     for column in facts["columns"]:
         numbers = [f"{column[quantity]:.4g}" for quantity in ("min", "max", "mean", "std")]
         name = f"{column['name']} (weights)" if column["name"] == facts["weight"] != "weight" else column["name"]
-        table.add_row(name, *([column["unit"]] if has_units else []), *numbers)
+        table.add_row(Text(name), *([Text(column["unit"])] if has_units else []), *numbers)
     return table
 
 
@@ -66,7 +66,7 @@ def _sources(facts: Mapping[str, Any]) -> Iterator[RenderableType]:
     for heading in ("rows", *lost):
         table.add_column(heading, justify="right", no_wrap=True)
     for source in sources[:MAX_FILES]:
-        table.add_row(_name(source["location"]), f"{source['rows_read']:,}", *(f"{source[f'rows_{name}']:,}" for name in lost))
+        table.add_row(Text(_name(source["location"])), f"{source['rows_read']:,}", *(f"{source[f'rows_{name}']:,}" for name in lost))
     if len(sources) > 1:
         more = f"and {len(sources) - MAX_FILES} more; " if len(sources) > MAX_FILES else ""
         totals = [sum(source[f"rows_{name}"] for source in sources) for name in ("read", *lost)]
@@ -131,7 +131,7 @@ def file_view(facts: Mapping[str, Any]) -> RenderableType:
     table.add_column("column", overflow="fold")
     table.add_column("type")
     for name, dtype in facts["columns"].items():
-        table.add_row(name, dtype)
+        table.add_row(Text(name), dtype)
     return Group(Text("\n".join(lines), overflow="fold"), table)
 
 

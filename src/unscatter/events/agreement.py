@@ -61,7 +61,6 @@ class Agreement:
 def _other_columns(location: str, names: Sequence[str], first: str, first_names: Sequence[str]) -> str:
     more, fewer = [n for n in names if n not in first_names], [n for n in first_names if n not in names]
     facts = [f"more are {more}"] * bool(more) + [f"missing are {fewer}"] * bool(fewer) or [f"their order is {list(names)}"]
-    return (
-        f"'{location}' has other columns than '{first}': {'; '.join(facts)}.\n"
-        f"Name the columns that both have, for example columns: {[n for n in first_names if n in names]}."
-    )
+    both = [n for n in first_names if n in names]
+    advice = f"Name the columns that both have, for example columns: {both}." if both else "They have none in common: read one of them."
+    return f"'{location}' has other columns than '{first}': {'; '.join(facts)}.\n{advice}"

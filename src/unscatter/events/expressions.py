@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from unscatter.errors import ColumnError, SettingsError
 from unscatter.files import did_you_mean
 
 _LONGEST = 2000
+#: Operations inside one another: each takes a few calls of Python, which allows a thousand.
+_DEEPEST = 150
 
 
 def _doubles(function: np.ufunc) -> Callable[..., Any]:
@@ -52,8 +55,8 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
 #: Numbers that expressions may name without being given them.
 NUMBERS = {"pi": np.pi}
 
-#: Names that are not identifiers: anything between backquotes, and elements of lists, ``E[0]``.
-_NAME = re.compile(r"`([^`]+)`|([A-Za-z_]\w*(?:\.\w+)*\[\d+\])")
+#: Names that are not identifiers: anything between backquotes, and elements of lists, ``E[0]``; then identifiers, but those of functions.
+_NAME = re.compile(r"`([^`]+)`|([A-Za-z_]\w*(?:\.\w+)*\[\d+\])|((?!\d)\w(?:\w|[^\x00-\x7f\s])*+)(?!\s*\()")
 
 _NODES = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.And, ast.Or, *_OPERATORS)
 
@@ -65,10 +68,20 @@ _WORDS: dict[type, str] = {
 }  # fmt: skip
 
 
+#: Comparisons that say the same with their sides exchanged.
+_MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Gt: ast.Lt, ast.GtE: ast.LtE}
+
+
 class _Parsed(NamedTuple):
+    source: str
     tree: ast.expr
     names: tuple[str, ...]
     placeholders: dict[str, str]
+
+    @property
+    def written(self) -> dict[str, str]:
+        """Names as they were written, by what stands for them."""
+        return {placeholder: name for name, placeholder in self.placeholders.items()}
 
 
 class Expression:
@@ -114,10 +127,24 @@ class Expression:
         Raises:
             ColumnError: a name has no value.
         """
-        tree, names, placeholders = self._parsed
+        _, tree, names, placeholders = self._parsed
         values = {placeholders.get(name, name): np.asarray(_value(name, columns, self.text), np.float64) for name in names}
         with np.errstate(all="ignore"):
             return _Elementwise(values).eval(self.text, previously_parsed=tree)
+
+    def conditions(self, meaning: Callable[[str], str] = str) -> frozenset[str]:
+        """What has to be true for the formula to be true, each part in one spelling, however it is written.
+
+        Args:
+            meaning: the text that stands for a name.
+
+        Example:
+            >>> Expression("0 < x<=1 and (y)>2").conditions() == Expression("2.0 < y and x <= 1 and x > 0").conditions()
+            True
+        """
+        written = self._parsed.written
+        tree = _Spelled(lambda name: meaning(written.get(name, name))).visit(ast.parse(self._parsed.source, mode="eval").body)
+        return frozenset(map(ast.unparse, _parts(tree)))
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -154,25 +181,79 @@ class _Elementwise(SimpleEval):
         return np.asarray(node.value, np.float64)[()]
 
 
+class _Spelled(ast.NodeTransformer):
+    """One spelling: what names mean in their place, numbers in double precision, chains of comparisons taken apart, none with ``>``."""
+
+    def __init__(self, meaning: Callable[[str], str]) -> None:
+        self._meaning = meaning
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(node.id if node.id in FUNCTIONS else self._meaning(node.id))
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return ast.Constant(float(node.value))  # pyright: ignore[reportArgumentType] - formulas hold no other constants
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        left, *others = [self.visit(side) for side in (node.left, *node.comparators)]
+        parts = [_compared(*part) for part in zip([left, *others], node.ops, others, strict=False)]
+        return parts[0] if len(parts) == 1 else ast.BoolOp(ast.And(), parts)
+
+
+def _compared(left: ast.expr, compare: ast.cmpop, right: ast.expr) -> ast.expr:
+    mirrored = _MIRRORED.get(type(compare))
+    return ast.Compare(left, [compare], [right]) if mirrored is None else ast.Compare(right, [mirrored()], [left])
+
+
+def _parts(tree: ast.expr) -> Iterator[ast.expr]:
+    """The conditions that a condition joins by ``and``."""
+    if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
+        for value in tree.values:
+            yield from _parts(value)
+    else:
+        yield tree
+
+
 @lru_cache(maxsize=1024)
 def _parse(text: str) -> _Parsed:
     if len(text) > _LONGEST:
         raise SettingsError(f"an expression of {len(text)} characters is too long: {_LONGEST} are allowed. It begins '{text[:40]}'.")
     placeholders: dict[str, str] = {}
-    source = " ".join(_NAME.sub(lambda match: _placeholder(match, placeholders), text).split())
+    beginning = _unused("_column_", text)
+    source = " ".join(_NAME.sub(lambda match: _placeholder(match, placeholders, beginning), text).split())
     try:
         tree = ast.parse(source, mode="eval").body
+        _check_depth(tree)
         found = list(dict.fromkeys(_names(tree)))
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
         raise SettingsError(f"'{text}' is not a formula: {reason}. Write for example Q2 / (s * y), or 0.01 < y and y < 0.95.") from error
-    written = {placeholder: name for name, placeholder in placeholders.items()}
-    return _Parsed(tree, tuple(written.get(name, name) for name in found), placeholders)
+    parsed = _Parsed(source, tree, (), placeholders)
+    return parsed._replace(names=tuple(parsed.written.get(name, name) for name in found))
 
 
-def _placeholder(match: re.Match[str], placeholders: dict[str, str]) -> str:
-    """An identifier that stands for a name which is none."""
-    return placeholders.setdefault(f"`{match[1] or match[2]}`", f"_column_{len(placeholders)}")
+def _unused(beginning: str, text: str) -> str:
+    """A beginning of names that no name in a text has."""
+    while beginning in text:
+        beginning = f"_{beginning}"
+    return beginning
+
+
+def _placeholder(match: re.Match[str], placeholders: dict[str, str], beginning: str) -> str:
+    """An identifier that stands for a name which is none, or which Python would take for another one: it compares them as NFKC."""
+    name = match[3] or f"`{match[1] or match[2]}`"
+    if name == match[3] == unicodedata.normalize("NFKC", name):
+        return name
+    return placeholders.setdefault(name, f"{beginning}{len(placeholders)}")
+
+
+def _check_depth(tree: ast.expr) -> None:
+    """A ValueError where operations stand too deeply inside one another to be evaluated."""
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise ValueError(f"it has more than {_DEEPEST} operations inside one another. Make columns of its parts")
 
 
 def _names(node: ast.AST) -> Iterator[str]:

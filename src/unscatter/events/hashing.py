@@ -11,6 +11,9 @@ from numpy import ndarray
 
 from unscatter.arrays import RandomStream
 
+#: The largest key of :func:`splitmix64`.
+MAX_KEY = 2**64 - 1
+
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
+import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from unscatter.errors import EventsFileError, MissingExtraError
+from unscatter.errors import EventsFileError, MissingExtraError, UnreachableError, UnscatterError, first_line
 from unscatter.files import missing_path
 
 #: Endings of the files that can be read.
@@ -22,6 +25,12 @@ SUFFIXES = (
 
 #: Bytes of a remote file that are fetched at a time.
 AHEAD_BYTES = 1 << 18
+
+#: Seconds within which a web server must be connected to, and within which it must send something, however little.
+CONNECT_S, READ_S = 10.0, 60.0
+
+#: What the disk itself answers, or the server of a network disk.
+_DISK_FAILURES = (errno.EIO, errno.ESTALE)
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -34,6 +43,10 @@ def is_remote(location: str | Path) -> bool:
         (True, False)
     """
     return _URL.match(str(location)) is not None
+
+
+def _is_web(location: str) -> bool:
+    return location.lower().startswith(("http://", "https://"))
 
 
 def suffix(location: str | Path) -> str:
@@ -66,7 +79,7 @@ def open_binary(location: str, *, ahead: int | None = AHEAD_BYTES) -> Any:
 
 def sends_whole_files(location: str) -> bool:
     """Whether a URL belongs to a web server that does not offer parts of a file; False where nothing is known."""
-    if not location.lower().startswith(("http://", "https://")):
+    if not _is_web(location):
         return False
     try:
         request = urllib.request.Request(location, headers={"Range": "bytes=0-0"})
@@ -86,16 +99,74 @@ def remote(location: str) -> tuple[Any, str]:
 
     Raises:
         MissingExtraError: fsspec, or the driver for this kind of URL, is not installed.
+        EventsFileError: there is no such kind of URL.
     """
     try:
         import fsspec.core
 
-        return fsspec.core.url_to_fs(location)
+        return fsspec.core.url_to_fs(location, **_driver_options(location))
+    except ValueError as error:
+        raise EventsFileError(f"cannot read '{location}': {first_line(error)}. URLs begin for example with https:// or s3://.") from error
     except ImportError as error:
         raise MissingExtraError(
             f"reading '{location}' needs a package that is not installed: {error}.\n"
             "Install it: pip install 'unscatter[remote]' for http and https; other kinds of URL have drivers of their own, s3fs for s3."
         ) from error
+
+
+def _driver_options(location: str) -> dict[str, Any]:
+    """Limits of time for web servers; fsspec has one for a request in all, which is wrong for large files and long for dead servers."""
+    if not _is_web(location):
+        return {}
+    import aiohttp
+
+    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)}}
+
+
+@contextmanager
+def reached(location: str) -> Iterator[None]:
+    """Turn what disks, servers and networks refuse into one message; other errors pass.
+
+    Raises:
+        UnreachableError: the file is not there, may not be read, or its server does not deliver it.
+    """
+    try:
+        yield
+    except UnscatterError:
+        raise
+    except (OSError, *_network_errors()) as error:
+        # To fsspec whatever a driver says is a file that is not there; the driver's words are the cause.
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ is not None else error
+        if (message := _refusal(location, cause)) is None:
+            raise
+        raise UnreachableError(message) from error
+
+
+def _refusal(location: str, error: BaseException) -> str | None:
+    """What is said about an error of a disk, a server or a network; None where the file itself may be wrong."""
+    if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
+        return f"there is no '{location}': {first_line(error)}."
+    if isinstance(error, PermissionError):
+        return f"cannot read '{location}': permission denied." + ("" if is_remote(location) else f" Allow it: chmod u+r '{location}'")
+    of_network = not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError, *_network_errors()))
+    if (is_remote(location) and of_network) or (isinstance(error, OSError) and error.errno in _DISK_FAILURES):
+        return f"cannot read '{location}': {_answer(error)}."
+    return None
+
+
+def _answer(error: BaseException) -> str:
+    """What a server or a disk says, in words."""
+    if status := getattr(error, "status", None):
+        return f"its server answers {status} ({getattr(error, 'message', '')})"
+    if isinstance(error, TimeoutError):
+        return f"{first_line(error)}; a server has {CONNECT_S:g} s to answer a call and {READ_S:g} s to send something"
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Errors of the driver for web servers, some of which are no OSError; where it was not loaded it has raised none."""
+    aiohttp = sys.modules.get("aiohttp")
+    return () if aiohttp is None else (aiohttp.ClientError,)
 
 
 class Identity(NamedTuple):
@@ -111,18 +182,24 @@ def identity(location: str | Path) -> Identity:
     """Size and time of the last change of a file, or the ETag that its server gives it.
 
     Raises:
-        EventsFileError: it is not there.
+        UnreachableError: it is not there, or its server does not say.
     """
-    try:
+    with reached(str(location)):
         if not is_remote(location):
             status = os.stat(location)
             return Identity(status.st_size, str(status.st_mtime_ns))
         filesystem, path = remote(str(location))
         facts = filesystem.info(path)
-    except OSError as error:
-        raise EventsFileError(f"there is no '{location}': {error}.") from error
     versions = (facts.get(key) for key in ("ETag", "etag", "LastModified", "Last-Modified", "updated", "mtime"))
     return Identity(facts.get("size"), str(next((version for version in versions if version), "")))
+
+
+def file_key(location: str) -> str | tuple[int, int]:
+    """What all names of a file have in common: a link is the file that it leads to."""
+    if is_remote(location):
+        return location
+    status = os.stat(location)
+    return status.st_dev, status.st_ino
 
 
 def find_files(sources: str | Path | Sequence[str | Path]) -> list[str]:
@@ -145,10 +222,10 @@ def find_files(sources: str | Path | Sequence[str | Path]) -> list[str]:
         ['run1.csv', 'run2.csv', 'run10.csv']
     """
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str | tuple[int, int], tuple[str, str]] = {}
     for source in map(str, listed):
         for file in _expand(source):
-            key = file if is_remote(file) else os.path.realpath(file)
+            key = file_key(file)
             if key in found:
                 raise EventsFileError(f"'{file}' is named twice, by {_both(found[key][1], source)}: its events would count double.")
             found[key] = (file, source)
@@ -206,7 +283,8 @@ def _expand_remote(source: str) -> list[str]:
     if "*" not in source:
         return [source]
     filesystem, path = remote(source)
-    return [filesystem.unstrip_protocol(file) for file in filesystem.glob(path)]
+    with reached(source):
+        return [filesystem.unstrip_protocol(file) for file in filesystem.glob(path)]
 
 
 def one_of(names: Sequence[str]) -> str:

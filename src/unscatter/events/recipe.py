@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -11,9 +12,14 @@ import numpy as np
 
 from unscatter.errors import ColumnError, SettingsError
 from unscatter.events.casting import Rows, kept_rows
+from unscatter.events.expressions import Expression
 from unscatter.events.faults import Faults
+from unscatter.events.formats.messages import positional
 from unscatter.events.formats.protocol import Chunk
-from unscatter.events.scope import Scope, named_positions, positional
+from unscatter.events.scope import Scope, named_positions
+
+#: A column of the file by itself.
+_COLUMN = re.compile(r"`[^`]*`")
 
 
 class Prepared(NamedTuple):
@@ -99,11 +105,38 @@ class Recipe:
         places = self._places(tuple(available), location)
         made_of = self._made_of(places)
         if not made_of:
-            raise ColumnError(f"'{location}' has no columns but the weight '{self.weight}': nothing is left to be an event.")
+            but = f" but the weight '{self.weight}'" if places else ""
+            raise ColumnError(f"'{location}' has no columns{but}: nothing is left to be an event.")
         scope = self._scope(tuple(places), location)
         found = [name for own, text in made_of.items() for name in scope.needed(text, (own,))]
         found += [name for text in (*([] if self.weight is None else [self.weight]), *self.cuts) for name in scope.needed(text)]
+        if not found:
+            raise scope.no_column(next(iter(made_of.values())))
         return tuple(dict.fromkeys(places.get(name, name) for name in found))
+
+    def conditions(self) -> frozenset[str]:
+        """What the cuts say, each part in one spelling; of two recipes, one that says all that the other one says keeps no other rows.
+
+        Example:
+            >>> Recipe(cuts=["x>s", "y > 0"], constants={"s": 1}).conditions() == Recipe(cuts=["0 < y and 1 < x"]).conditions()
+            True
+        """
+        return frozenset(said for cut in self.cuts for said in self._said(cut))
+
+    def _said(self, text: str, inside: tuple[str, ...] = ()) -> frozenset[str]:
+        try:
+            return Expression(text).conditions(lambda name: self._meaning(name, inside))
+        except SettingsError:
+            # A column whose name is no identifier, or no formula at all, as reading will say.
+            return frozenset([f"`{text}`"])
+
+    def _meaning(self, name: str, inside: tuple[str, ...]) -> str:
+        """What a name in a cut stands for: a formula of ours, a number, or a column of the file."""
+        own = self.wanted.get(name, name)
+        if own != name and name not in inside:
+            said = " and ".join(sorted(self._said(own, (*inside, name))))
+            return said if _COLUMN.fullmatch(said) else f"({said})"
+        return repr(float(self.constants[name])) if name in self.constants else f"`{name.strip('`')}`"
 
     def apply(self, chunk: Chunk, location: str) -> Prepared:
         """Make events of a chunk that holds the :meth:`needed` columns.

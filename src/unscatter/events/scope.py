@@ -11,10 +11,10 @@ import numpy as np
 
 from unscatter.errors import ColumnError, SettingsError
 from unscatter.events.expressions import NUMBERS, Expression
-from unscatter.events.formats.messages import missing_column
+from unscatter.events.formats.messages import listed, missing_column
 
-#: What a name of a column may look like that is not meant as a formula.
-_NAME = re.compile(r"[\w .:\[\]]+")
+#: What a name of a column may look like that is not meant as a formula, even as one of Python that is none of ours.
+_NAME = re.compile(r"(?!.* if .* else )[\w .:\[\]]+")
 
 _ELEMENT = re.compile(r"(.+)\[\d+\]")
 
@@ -84,8 +84,12 @@ class Scope:
                 raise missing_column(text, self.available, self.location) from error
             raise
         if not formula.names:
-            raise missing_column(text, self.available, self.location)
+            raise missing_column(text, self.available, self.location) if _NAME.fullmatch(text) else self.no_column(text)
         return formula
+
+    def no_column(self, text: str) -> ColumnError:
+        """The error for a formula that is the same number for every event."""
+        return ColumnError(f"'{text}' names no column of '{self.location}', which has {listed(self.available)}.")
 
     def _meaning(self, name: str, text: str, inside: tuple[str, ...]) -> tuple[str, str]:
         """Where a name of a formula comes from, and what it is called there; ``inside`` are the recipe's columns that it is part of."""
@@ -113,11 +117,6 @@ class Scope:
             f"'{name}' in '{text}' has two meanings: {' and '.join(words[where] for where in found)}.\n"
             f"{way_out.strip()} {'rename' if way_out else 'Rename'} your own."
         ).replace("\n ", "\n")
-
-
-def positional(names: Sequence[str]) -> bool:
-    """Whether columns have no names but positions, as those of a plain array."""
-    return list(names) == [str(i) for i in range(len(names))]
 
 
 def named_positions(names: Sequence[str], asked: Sequence[str], weight: str | None, location: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag
 from unscatter.arrays import Events
 from unscatter.errors import EventsError, ParameterError, SettingsError
 from unscatter.events import StoredEvents, check_inside, keep_inside, read_events, read_parameters
+from unscatter.events.locations import file_key
 from unscatter.events.recipe import Recipe
 from unscatter.events.streaming import WINDOW_BLOCKS
 from unscatter.events.validation import NONE_INSIDE_ADVICE
@@ -67,6 +68,11 @@ class FileSection(Section):
     def sources(self) -> tuple[Path | str, ...]:
         """What is read, patterns not yet expanded."""
         return self.path if isinstance(self.path, tuple) else (self.path,)
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """What the cuts say, see :meth:`~unscatter.events.recipe.Recipe.conditions`."""
+        return Recipe(columns=self.columns, cuts=self.cuts, constants=self.constants).conditions()
 
     @property
     def shown(self) -> str:
@@ -158,22 +164,41 @@ def read_channels(files: Mapping[str, Path | str | FileSection], problem: Proble
 
 
 def _check_apart(files: Mapping[str, Path | str | FileSection]) -> None:
-    """Refuse channels whose patterns meet in one file, unless they read other trees or events of it."""
-    seen: dict[tuple[str, str | None, tuple[str, ...]], str] = {}
+    """Refuse channels whose patterns meet in one file, by whatever names, unless they read other trees or events of it."""
+    if (problem := shared_events(files, lambda section: {file_key(file): file for file in files_of(section.sources)})) is not None:
+        raise SettingsError(f"{problem}.")
+
+
+def shared_events(files: Mapping[str, Path | str | FileSection], found: Callable[[FileSection], Mapping[Any, Path | str]]) -> str | None:
+    """What is wrong where all events that a channel reads of a file are among those of another channel; None where that is not certain.
+
+    Args:
+        files: what each channel reads.
+        found: the files of a section, by what is the same for all names of a file.
+    """
+    seen: list[tuple[str, FileSection, Mapping[Any, Path | str]]] = []
     for channel, section in ((channel, as_section(file)) for channel, file in files.items()):
-        for file in files_of(section.sources):
-            key = (file, section.tree, section.cuts)
-            if key in seen:
-                raise SettingsError(same_file_message(seen[key], channel, file) + ".")
-            seen[key] = channel
+        own = found(section)
+        for other, earlier, theirs in seen:
+            common = next((key for key in own if key in theirs), None)
+            if common is not None and (fact := _overlap(other, earlier, channel, section)) is not None:
+                also = "" if own[common] == theirs[common] else f", which is '{own[common]}', too"
+                return f"{fact}, '{theirs[common]}'{also}: channels are independent measurements and need events of their own"
+        seen.append((channel, section, own))
+    return None
 
 
-def same_file_message(one: str, other: str, file: Path | str) -> str:
-    """Two channels that read the same events."""
-    return (
-        f"'events.{one}' and 'events.{other}' are the same file, '{file}': channels are independent measurements and "
-        "need events of their own"
-    )
+def _overlap(one: str, first: FileSection, other: str, second: FileSection) -> str | None:
+    """How two channels share the events of a file."""
+    if first.tree and second.tree and first.tree.strip("/") != second.tree.strip("/"):
+        return None
+    here, there = first.conditions, second.conditions
+    if here == there:
+        return f"'events.{one}' and 'events.{other}' are the same file"
+    if here < there or there < here:
+        part, whole = (other, one) if here < there else (one, other)
+        return f"the cuts of 'events.{part}' keep a part of what 'events.{whole}' reads of the same file"
+    return None
 
 
 def truth_of_files(files: Mapping[str, Path | str | FileSection], problem: Problem) -> tuple[float, ...] | None:

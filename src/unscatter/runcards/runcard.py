@@ -22,10 +22,9 @@ from unscatter.runcards.events import (
     EventsSection,
     FileSection,
     SimulatedEvents,
-    as_section,
     complete_parameters,
     read_channels,
-    same_file_message,
+    shared_events,
     simulate,
     truth_of_files,
 )
@@ -209,13 +208,8 @@ class Runcard(Section):
     def _check_files(self) -> Runcard:
         if isinstance(self.events, SimulatedEvents):
             return self
-        seen: dict[tuple[Path | str, str | None, tuple[str, ...]], str] = {}
-        for channel, section in ((channel, as_section(file)) for channel, file in self.events.items()):
-            for source in section.sources:
-                key = (source, section.tree, section.cuts)
-                if key in seen and seen[key] != channel:
-                    raise ValueError(same_file_message(seen[key], channel, source))
-                seen[key] = channel
+        if (problem := shared_events(self.events, lambda section: {source: source for source in section.sources})) is not None:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

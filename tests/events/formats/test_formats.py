@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,6 +145,29 @@ class Promising(FileReader):
 def test_rows_that_are_missing_at_the_end_are_noticed() -> None:
     with pytest.raises(EventsFileError, match="'a.file' is cut short: it promises 3 rows, but ends after 2"):
         list(Promising().chunks(["x"]))
+
+
+def test_file_without_columns_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({}), tmp_path / "none.parquet")
+    with pytest.raises(ColumnError, match=r"none.parquet' has no columns: nothing is left to be an event"):
+        read_events(tmp_path / "none.parquet")
+    with pytest.raises(ColumnError, match=r"no column 'x' in '.*none.parquet'. It has no columns"):
+        read_events(tmp_path / "none.parquet", ["x"])
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npy"])
+def test_file_of_another_kind_is_never_proposed_to_be_unpickled(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"junk junk")
+    with pytest.raises(EventsFileError, match=rf"is not an {name[2:]} file: it starts with b'junk.*'. Save .*: np.save") as error:
+        open_events(tmp_path / name)
+    assert "pickle" not in str(error.value)
+
+
+def test_archive_without_arrays_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("notes.txt", "none")
+    with pytest.raises(EventsFileError, match="a.npz' holds no array"):
+        open_events(tmp_path / "a.npz")
 
 
 def test_trees_of_files_that_have_none_are_refused(tmp_path: Path) -> None:

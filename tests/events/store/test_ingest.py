@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
 from functools import partial
+from io import BufferedRandom, FileIO
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import IO, Literal, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from unscatter.errors import EventsError, EventsFileError, SettingsError, StoreError
+from unscatter.errors import EventsError, EventsFileError, SettingsError, StoreError, UnreachableError
 from unscatter.events.recipe import Recipe
 from unscatter.events.store import EventStore, Progress, ingest, plan, verify, work, write_store
 
@@ -203,12 +205,67 @@ def test_cuts_that_leave_nothing_are_an_error(files: Path, tmp_path: Path) -> No
     assert not (tmp_path / "store.partial").exists()
 
 
+def test_columns_that_leave_nothing_are_an_error_that_blames_no_cut(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(EventsError, match=r"0 were cut and 3,048 dropped.\nLook at the columns, of which one is NaN or infinite"):
+        small_ingest(files, tmp_path / "store", Recipe(columns={"q": "log(-1 - x)"}, not_finite="drop"))
+    with pytest.raises(EventsError, match=r"rows [\d,]+ were cut and [\d,]+ dropped.\nLook at the cuts and the columns"):
+        small_ingest(files, tmp_path / "store", Recipe(columns={"q": "log(-1 - x)"}, cuts=["x > 0.5"], not_finite="drop"))
+
+
+@pytest.mark.parametrize("content", ["x,y\n1,2\n3\n", "x,y\n", "x,y\n1,a\n"])
+def test_a_source_that_is_repaired_is_ingested_by_the_same_command(content: str, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text(content)
+    with pytest.raises(EventsError):
+        small_ingest(source, tmp_path / "store", Recipe(columns=["x", "y"]))
+    assert list(tmp_path.iterdir()) == [source]
+    source.write_text("x,y\n1,2\n3,4\n")
+    assert small_ingest(source, tmp_path / "store", Recipe(columns=["x", "y"])).num_rows == 2
+
+
+def test_what_was_read_is_kept_where_a_source_cannot_be_had_for_a_while(files: Path, tmp_path: Path) -> None:
+    def progress(state: Progress) -> None:
+        if (files / "run11.parquet").exists():
+            (files / "run11.parquet").rename(tmp_path / "aside")
+
+    with pytest.raises(UnreachableError, match="there is no '.*run11.parquet'"):
+        small_ingest(files, tmp_path / "store", workers=1, progress=progress)
+    (tmp_path / "aside").rename(files / "run11.parquet")
+    done: list[Progress] = []
+    assert small_ingest(files, tmp_path / "store", workers=1, progress=done.append).num_rows == sum(ROWS)
+    assert done[0].done > 1000
+
+
+class _FullDisk(FileIO):
+    """A file on a disk that takes ten more bytes."""
+
+    def write(self, data: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if self.tell() >= 10:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(memoryview(data)[: 10 - self.tell()])
+
+
+def test_a_journal_on_a_full_disk_is_one_error(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(path: Path, mode: str, buffering: int = -1) -> IO[bytes] | FileIO:
+        file = _FullDisk(path, mode)
+        return BufferedRandom(file) if buffering else file
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", opened)
+        with pytest.raises(StoreError, match=r"cannot write '.*journal.jsonl': no space left (.|\n)*The same command goes on"):
+            small_ingest(files, tmp_path / "store")
+    assert small_ingest(files, tmp_path / "store").num_rows == sum(ROWS)
+
+
 def test_sources_of_other_columns_or_dtypes_are_refused_before_anything_is_written(files: Path, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [0.5], "Q2": [1.0], "id": [1]}), files / "run12.parquet")
     with pytest.raises(EventsError, match=r"column 'Q2' is float64 in '.*run12.parquet', but float32 in '.*run2.parquet'"):
         ingest(files, tmp_path / "store")
     pq.write_table(pa.table({"x": [0.5], "id": [1]}), files / "run12.parquet")
     with pytest.raises(EventsError, match=r"run12.parquet' has other columns than '.*run2.parquet': missing are \['Q2'\]"):
+        ingest(files, tmp_path / "store")
+    pq.write_table(pa.table({"z": [0.5]}), files / "run12.parquet")
+    with pytest.raises(EventsError, match=r"missing are \['x', 'Q2', 'id'\].\nThey have none in common: read one of them"):
         ingest(files, tmp_path / "store")
     assert list(tmp_path.iterdir()) == [files]
 
@@ -320,7 +377,11 @@ def test_impossible_settings_are_answered_in_words(files: Path, tmp_path: Path) 
         ingest(files, tmp_path / "store", workers=0)
     with pytest.raises(SettingsError, match="multiple of 16"):
         ingest(files, tmp_path / "store", rows_per_block=100)
+    for seed in (-1, 2**64):
+        with pytest.raises(SettingsError, match=rf"'shuffle' must be a seed from 0 to {2**64 - 1} \(64 bits\), got {seed}"):
+            ingest(files, tmp_path / "store", shuffle=seed)
     assert list(tmp_path.iterdir()) == [files]
+    assert small_ingest(files, tmp_path / "store", shuffle=2**64 - 1).num_rows == sum(ROWS)
 
 
 def test_large_row_groups_are_read_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from unscatter.errors import EventsError, StoreError
+from unscatter.errors import EventsError, SettingsError, StoreError
 from unscatter.events.store import EventStore, Layout, is_store, write_manifest, write_store
 from unscatter.events.store.shards import Shard
 
@@ -30,6 +30,14 @@ def store(tmp_path: Path) -> EventStore:
     return write_store(
         tmp_path / "store", [columns()], weight="w", units={"Q2": "GeV^2"}, rows_per_block=PER_BLOCK, blocks_per_shard=PER_SHARD
     )
+
+
+def test_unit_of_a_column_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match="the unit of 'q2' is given, but the store would have the columns 'x', 'Q2', 'w'. Did you mean 'Q2'"
+    ):
+        write_store(tmp_path / "store", [columns()], units={"q2": "GeV^2"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_blocks_are_the_rows_in_their_order(store: EventStore) -> None:

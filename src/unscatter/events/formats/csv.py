@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from unscatter.errors import EventsError
+from unscatter.errors import EventsError, EventsFileError
 from unscatter.events.formats.arrow_columns import batch_columns, dtypes, repeated
 from unscatter.events.formats.file_reader import FileReader, Piece
-from unscatter.events.formats.messages import is_number, text_message
+from unscatter.events.formats.messages import is_number, listed, positional, text_message
 from unscatter.events.locations import arrow_input, open_binary
 
 #: Bytes that are parsed at a time; the first ones also tell which columns hold text.
@@ -24,6 +24,7 @@ class CsvReader(FileReader):
     def __init__(self, location: str) -> None:
         self.location = location
         self._names = _header(location)
+        _refuse_numbers(self._names, location)
         self._guessed: pa.Schema | None = None
 
     def columns(self) -> dict[str, np.dtype]:
@@ -103,3 +104,12 @@ def _header(location: str) -> tuple[str, ...]:
     with open_binary(location) as file:
         line = file.readline().decode("utf-8-sig")
     return tuple(pyarrow.csv.read_csv(pa.py_buffer(line.rstrip("\r\n").encode() + b"\n")).column_names)
+
+
+def _refuse_numbers(names: Sequence[str], location: str) -> None:
+    """A first line of numbers is an event that would be lost; but 0, 1, 2, ... are positions, as pandas writes them for want of names."""
+    if all(is_number(name) for name in names) and not positional(names):
+        raise EventsFileError(
+            f"'{location}' would have {listed(names)}.\n"
+            "The first line seems to hold numbers: add a line with the names of the columns above it."
+        )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from unscatter.errors import ColumnError, EventsFileError, UnscatterError, first_line
-from unscatter.events.locations import sends_whole_files, suffix
+from unscatter.events.locations import reached, sends_whole_files, suffix
 from unscatter.files import did_you_mean
 
 
@@ -14,13 +14,10 @@ from unscatter.files import did_you_mean
 def readable(location: str, *damage: type[Exception]) -> Iterator[None]:
     """Turn whatever a reader raises into one message that names the file; ``damage`` are errors that only this format knows."""
     try:
-        yield
+        with reached(location):
+            yield
     except UnscatterError:
         raise
-    except PermissionError as error:
-        raise EventsFileError(f"cannot read '{location}': permission denied. Allow it: chmod u+r '{location}'") from error
-    except FileNotFoundError as error:
-        raise EventsFileError(f"there is no '{location}': {first_line(error)}.") from error
     except (OSError, ValueError, EOFError, NotImplementedError, *damage) as error:
         kind = suffix(location)
         if sends_whole_files(location):
@@ -45,13 +42,17 @@ def listed(names: Sequence[str], longest: int = 20) -> str:
 
 
 def _headless(names: Sequence[str]) -> str:
-    """A hint where what should be names looks like numbers, a comment, or names between other separators."""
+    """A hint where what should be names looks like a comment, or names between other separators."""
     if len(names) == 1 and names[0].startswith("#"):
         return "\nThe first line seems to be a comment: the file must begin with the names of the columns."
     if len(names) == 1 and any(separator in names[0] for separator in ";\t "):
         return "\nThe names seem to be separated by something else: separate the columns by commas."
-    numbers = bool(names) and all(is_number(name) for name in names) and list(names) != [str(i) for i in range(len(names))]
-    return "\nThe first line seems to hold numbers: add a line with the names of the columns above it." if numbers else ""
+    return ""
+
+
+def positional(names: Sequence[str]) -> bool:
+    """Whether columns have no names but positions, as those of a plain array."""
+    return bool(names) and list(names) == [str(i) for i in range(len(names))]
 
 
 def is_number(text: str) -> bool:

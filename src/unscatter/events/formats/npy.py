@@ -5,7 +5,7 @@ from __future__ import annotations
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from unscatter.events.formats.messages import is_number, text_message
 from unscatter.events.locations import is_remote, open_binary
 
 _NPY_MAGIC = b"\x93NUMPY"
+#: Of an archive, and of an empty one.
+_ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 class NpyReader(FileReader):
@@ -53,19 +55,25 @@ class NpzReader(NpyReader):
 
     def __init__(self, location: str) -> None:
         self.location = location
-        with open_binary(location) as file, np.load(file, allow_pickle=False) as archive:
-            arrays: dict[str, np.ndarray] = {name: archive[name] for name in archive.files}
+        with open_binary(location) as file:
+            _check_magic(file, _ZIP_MAGICS, location, "npz", f"Save one array per column: np.savez('{location}', x=x, Q2=Q2).")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                # NumPy gives the bytes of what is no array.
+                arrays = {name: array for name in archive.files if isinstance(array := archive[name], np.ndarray)}
         self._columns = _npz_columns(arrays, location)
+
+
+def _check_magic(file: Any, magics: Sequence[bytes], location: str, kind: str, advice: str) -> None:
+    """Refuse a file of another kind: asked to load it, NumPy would recommend to unpickle it."""
+    found = file.read(len(magics[0]))
+    if found not in magics:
+        raise EventsFileError(f"'{location}' is not an {kind} file: it starts with {found!r}. {advice}")
 
 
 def _load(location: str) -> np.ndarray:
     with open_binary(location) as file:
-        magic = file.read(len(_NPY_MAGIC))
-        if magic != _NPY_MAGIC:
-            # Asked to load it, NumPy would recommend to unpickle the file.
-            raise EventsFileError(
-                f"'{location}' is not an npy file: it starts with {magic!r}. Save one array: np.save('{location}', array)."
-            )
+        _check_magic(file, (_NPY_MAGIC,), location, "npy", f"Save one array: np.save('{location}', array).")
         file.seek(0)
         if is_remote(location) or _holds_objects(file):
             file.seek(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from unscatter.errors import EventsFileError, SettingsError
+from unscatter.errors import EventsFileError, SettingsError, UnreachableError
 from unscatter.events.formats.arrow import ArrowReader
 from unscatter.events.formats.csv import CsvReader
 from unscatter.events.formats.file_reader import FileReader
@@ -65,7 +65,7 @@ def _check_file(name: str) -> str:
         if os.path.isdir(name):
             raise EventsFileError(f"'{name}' is a directory, not a file of events.")
         if not os.path.exists(name):
-            raise EventsFileError(missing_path(Path(name)))
+            raise UnreachableError(missing_path(Path(name)))
     kind = suffix(name)
     if kind not in _TABLES and kind not in _FORESTS:
         raise EventsFileError(

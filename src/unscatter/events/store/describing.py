@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from unscatter.errors import SettingsError
+from unscatter.events.formats.messages import listed
 from unscatter.events.store.checksums import block_checksum, checksum
 from unscatter.events.store.layout import Layout
 from unscatter.events.store.manifest import ColumnSummary, ShardRecord
 from unscatter.events.store.shards import Shard
 from unscatter.events.store.statistics import Moments, merged
+from unscatter.files import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,17 @@ def describe(path: Path, layout: Layout, num_rows: int) -> Description:
     data = shard.bytes()
     record = ShardRecord(file=path.name, rows=num_rows, bytes=len(data), checksum=checksum(data), blocks=tuple(checksums))
     return Description(record, tuple(merged(of_column) for of_column in zip(*moments, strict=True)))
+
+
+def check_units(names: tuple[str, ...], units: Mapping[str, str]) -> None:
+    """Refuse units of columns that are not there.
+
+    Raises:
+        SettingsError: there are some.
+    """
+    for name in units:
+        if name not in names:
+            raise SettingsError(f"the unit of '{name}' is given, but the store would have {listed(names)}.{did_you_mean(name, names)}")
 
 
 def summarize(names: tuple[str, ...], units: dict[str, str], shards: list[Description]) -> tuple[ColumnSummary, ...]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unscatter.errors import EventsError, SettingsError, StoreError
+from unscatter.errors import EventsError, SettingsError, StoreError, UnreachableError
+from unscatter.events.hashing import MAX_KEY
 from unscatter.events.recipe import Recipe
 from unscatter.events.store.books import Books
 from unscatter.events.store.crew import work_alone, work_together
@@ -84,20 +85,23 @@ def ingest(
     store, recipe = Path(store), recipe or Recipe()
     if workers is not None and workers < 1:
         raise SettingsError(f"'workers' must be at least 1, got {workers}.")
+    if shuffle is not None and not 0 <= shuffle <= MAX_KEY:
+        raise SettingsError(f"'shuffle' must be a seed from 0 to {MAX_KEY} (64 bits), got {shuffle}.")
     refuse_existing(store)
     _check_parent(store)
     plan = make_plan(
         sources, recipe, tree=tree, shuffle=shuffle, rows_per_block=rows_per_block, blocks_per_shard=blocks_per_shard
     )  # fmt: skip
     partial = partial_path(store)
-    _check_space(partial, plan)
+    with refusals(partial):
+        _check_space(partial, plan)
     with open_journal(partial) as journal:
         refuse_existing(store)
         try:
             _fill(journal, plan, workers, progress or (lambda _: None))
         except EventsError as error:
-            # With rows that cannot be events the same command would fail again: nothing of it is of use.
-            if not isinstance(error, OSError):
+            # With sources as they are the same command would fail again, and others are another ingest: nothing of it is of use.
+            if not isinstance(error, StoreError | UnreachableError):
                 shutil.rmtree(partial)
             raise
         _put_in_place(partial, store)
@@ -122,7 +126,10 @@ def _fill(journal: Journal, plan: Plan, workers: int | None, progress: Callable[
         work_together(number, workshop, books, take)
     assert books.complete or not books.num_rows
     _refuse_nothing(books)
-    write_manifest(journal.partial, _manifest(books))
+    manifest = _manifest(books)
+    if manifest.weight is not None and manifest.summary(manifest.weight).max == 0:
+        raise EventsError(f"all weights '{plan.recipe.weight}' are zero as {manifest.dtype}: no event would count.")
+    write_manifest(journal.partial, manifest)
 
 
 def _progress(books: Books) -> Progress:
@@ -168,7 +175,10 @@ def _size(num_bytes: int) -> str:
 def _refuse_nothing(books: Books) -> None:
     if not books.num_rows:
         cut, dropped = sum(piece.cut for piece in books.pieces), sum(piece.dropped for piece in books.pieces)
-        raise EventsError(f"no events are left: of {books.rows_read:,} rows {cut:,} were cut and {dropped:,} dropped.\nLook at the cuts.")
+        causes = ["the cuts"] * bool(cut) + ["the columns, of which one is NaN or infinite in every row that was dropped"] * bool(dropped)
+        raise EventsError(
+            f"no events are left: of {books.rows_read:,} rows {cut:,} were cut and {dropped:,} dropped.\nLook at {' and '.join(causes)}."
+        )
 
 
 def _manifest(books: Books) -> Manifest:

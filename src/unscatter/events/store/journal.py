@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from unscatter.errors import StoreError
 from unscatter.events.store.layout import JOURNAL_NAME, SHARDS_NAME
@@ -26,10 +27,10 @@ class Journal:
 
     Args:
         partial: directory of the unfinished store.
-        file: the journal, open for reading and appending.
+        file: the journal, open for reading and appending, without a buffer: what a full disk refuses would be written again on closing.
     """
 
-    def __init__(self, partial: Path, file: BinaryIO) -> None:
+    def __init__(self, partial: Path, file: FileIO) -> None:
         self.partial, self._file = partial, file
 
     def begin(self, plan: Plan) -> tuple[Plan, list[Report]]:
@@ -64,14 +65,15 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         with refusals(self.partial / JOURNAL_NAME):
-            self._file.write(json.dumps(line).encode() + b"\n")
-            self._file.flush()
+            data = json.dumps(line).encode() + b"\n"
+            while data:
+                data = data[self._file.write(data) :]
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """The lines that are whole; one that was being written at the end is cut off."""
         self._file.seek(0)
         end = 0
-        for line in self._file:
+        for line in self._file.readall().splitlines(keepends=True):
             try:
                 content = json.loads(line) if line.endswith(b"\n") else None
             except ValueError:
@@ -125,7 +127,7 @@ def open_journal(partial: Path) -> Iterator[Journal]:
     if not journal.exists() and any(partial.iterdir()):
         raise StoreError(f"'{partial}' exists, but is not the beginning of an ingest.\nMove it away, or choose another name for the store.")
     with refusals(journal):
-        file = journal.open("a+b")
+        file = journal.open("a+b", buffering=0)
     with file:
         _lock(file, partial)
         with refusals(partial):
@@ -134,7 +136,7 @@ def open_journal(partial: Path) -> Iterator[Journal]:
         yield Journal(partial, file)
 
 
-def _lock(file: BinaryIO, partial: Path) -> None:
+def _lock(file: FileIO, partial: Path) -> None:
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -15,6 +15,7 @@ from unscatter.events.agreement import Agreement
 from unscatter.events.formats import EventReader, open_events
 from unscatter.events.locations import find_files, identity, is_remote
 from unscatter.events.recipe import Recipe
+from unscatter.events.store.describing import check_units
 from unscatter.events.store.layout import Layout
 from unscatter.events.store.shuffling import num_buckets
 from unscatter.files import as_json
@@ -111,6 +112,7 @@ def make_plan(
     Raises:
         EventsFileError: a source is missing, damaged or empty.
         EventsError: two sources differ in their columns.
+        SettingsError: a unit is none of a column's.
     """
     found, pieces, agreement, needed = [], [], Agreement(), ()
     for number, location in enumerate(map(_absolute, find_files(sources))):
@@ -124,6 +126,7 @@ def make_plan(
             pieces.extend(_pieces(number, reader))
     weight = None if recipe.weight is None else _free_name(agreement.names)
     columns = agreement.names + (() if weight is None else (weight,))
+    check_units(columns, recipe.units)
     sizes = [(source.num_rows, source.identity["size"]) for source in found]
     return Plan(
         sources=tuple(found), pieces=tuple(pieces), needed=needed, recipe=recipe,

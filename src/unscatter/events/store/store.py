@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from unscatter.events.store.shards import REMEDY, Shard
 
 def is_store(path: str | Path) -> bool:
     """Whether a path is a directory with the manifest of an event store; it may still be damaged."""
-    return (Path(path) / MANIFEST_NAME).is_file()
+    return os.path.isfile(manifest_path(path))
 
 
 def manifest_path(store: str | Path) -> Path:

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from unscatter.errors import EventsError, StoreError
-from unscatter.events.store.describing import Description, describe, summarize
+from unscatter.events.store.describing import Description, check_units, describe, summarize
 from unscatter.events.store.layout import BLOCKS_PER_SHARD, ROWS_PER_BLOCK, SHARDS_NAME, Layout, shard_name
 from unscatter.events.store.manifest import Manifest, write_manifest
 from unscatter.events.store.shards import write_shard
-from unscatter.events.store.store import EventStore
+from unscatter.events.store.sinks import refusals
+from unscatter.events.store.store import EventStore, is_store
 from unscatter.files import TEMPORARY_SUFFIX, atomic_write
 
 _Columns = dict[str, np.ndarray]
@@ -47,6 +48,7 @@ def write_store(
     Raises:
         StoreError: the directory exists, or cannot be written.
         EventsError: there are no rows.
+        SettingsError: a unit is none of a column's.
 
     Example:
         >>> import tempfile
@@ -56,6 +58,7 @@ def write_store(
     store = Path(store)
     refuse_existing(store)
     first, blocks = _blocks(portions, rows_per_block)
+    check_units(tuple(first), units or {})
     layout = Layout(tuple(first), _common_dtype(first), rows_per_block, blocks_per_shard)
     with _aside(store) as directory:
         shards = list(_written(directory, layout, blocks))
@@ -83,7 +86,8 @@ def _common_dtype(columns: _Columns) -> str:
 def _aside(store: Path) -> Iterator[Path]:
     """A directory beside the store that takes its place at the end, and leaves nothing when anything goes wrong."""
     directory = store.with_name(f".{store.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
-    (directory / SHARDS_NAME).mkdir(parents=True)
+    with refusals(store):
+        (directory / SHARDS_NAME).mkdir(parents=True)
     try:
         yield directory
         os.rename(directory, store)
@@ -96,10 +100,12 @@ def refuse_existing(store: Path) -> None:
     """Nothing is ever written over.
 
     Raises:
-        StoreError: the path exists.
+        StoreError: the path exists, or cannot be one.
     """
-    if store.exists() or store.is_symlink():
-        raise StoreError(f"'{store}' exists already, and nothing is written over.\nChoose another name, or remove it: rm -r '{store}'")
+    with refusals(store), suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(store)
+        way_out = f", or remove it: rm -r '{store}'" if is_store(store) else "."
+        raise StoreError(f"'{store}' exists already, and nothing is written over.\nChoose another name{way_out}")
 
 
 def manifest_of(layout: Layout, shards: list[Description], *, weight: str | None, units: dict[str, str], **more: object) -> Manifest:
