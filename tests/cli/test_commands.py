@@ -345,7 +345,7 @@ def test_check_prepares_events_as_a_fit_does(tmp_path: Path) -> None:
     ("override", "words"),
     [
         ("problem.channels.proton.lepton=e-", "249,520 of 299,877 inside the cuts, columns x, Q2, y; 253,587 expected at the start"),
-        ("problem.channels.proton.luminosity_inv_pb=4100", "note: channel 'proton' has 249,520 events, but the theory expects 253,586,560 at the start"),
+        ("problem.channels.proton.luminosity_inv_pb=4100", "note: channel 'proton' has 249,520 events, but the theory expects 253,586,560"),
         # Nothing else tells them: Q2 / (x y) is the same.
         (
             "events.proton={path: 'example:pythia_nc_eic_proton.parquet', columns: {x: y, y: x, Q2: Q2}}",

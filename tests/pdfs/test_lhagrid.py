@@ -107,7 +107,7 @@ def test_some_members_can_be_read_alone(folder: Path) -> None:
 
 
 def test_a_set_is_not_overwritten_unless_told(folder: Path) -> None:
-    with pytest.raises(PdfGridError, match="exists already.*overwrite=True"):
+    with pytest.raises(PdfGridError, match=rf"(?s)exists already .*or remove it: rm -r {folder}\n.*overwrite=True"):
         write_lhapdf(folder, PdfSet(PdfInfo(description="other"), (member(),)))
     assert len(read_lhapdf(folder).members) == 3
     write_lhapdf(folder, PdfSet(PdfInfo(description="other"), (member(),)), overwrite=True)
@@ -123,6 +123,22 @@ def test_a_folder_that_is_no_set_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(PdfGridError, match="is not a set of parton densities, so it is left alone"):
         write_lhapdf(precious.parent, pdf_set(), overwrite=True)
     assert precious.read_text() == "chapter 1"
+
+
+@pytest.mark.parametrize("target", ["/nonexistent", "elsewhere/example"])
+def test_a_link_does_not_lead_a_set_elsewhere(tmp_path: Path, target: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    other = write_lhapdf(tmp_path / "elsewhere" / "example", pdf_set())
+    (tmp_path / "example").symlink_to(tmp_path / target)
+    with pytest.raises(PdfGridError, match=f"'{tmp_path / 'example'}' exists and is not a set"):
+        write_lhapdf(tmp_path / "example", pdf_set(), overwrite=True)
+    assert len(read_lhapdf(other).members) == 3
+    assert not Path("/nonexistent").exists()
+
+
+def test_a_path_that_is_too_long_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(PdfGridError, match="File name too long"):
+        write_lhapdf(tmp_path / ("d" * 300) / "example", pdf_set())
 
 
 @pytest.mark.parametrize("broken_rename", [1, 2])
@@ -158,9 +174,9 @@ def test_a_missing_parent_is_an_error_of_its_own(tmp_path: Path) -> None:
         write_lhapdf(tmp_path / "no" / "example", pdf_set())
 
 
-@pytest.mark.parametrize("name", ["two words", ".hidden", "-dash", "a:b", "naïve", "semi;colon"])
+@pytest.mark.parametrize("name", ["two words", ".hidden", "-dash", "a:b", "naïve", "semi;colon", "n" * 201])
 def test_names_that_other_programs_cannot_handle_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PdfGridError, match="is no name for a set. Use letters"):
+    with pytest.raises(PdfGridError, match="is no name for a set. Use up to 200 letters"):
         write_lhapdf(tmp_path / name, pdf_set())
     assert list(tmp_path.iterdir()) == []
 

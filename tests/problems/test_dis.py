@@ -206,6 +206,7 @@ def test_runcard_builds_the_problem_and_reads_the_examples():
         (", luminosity_inv_pb: 2.7", "", "luminosity_inv_pb"),
         ("nodes: [17, 9]", "Q2_range: [100, 10]", "upside down"),
         ("nodes: [17, 9]", "tables: missing.npz", "missing.npz"),
+        ("    neutron:", "    ../neutron:", r"\(line 7\): '../neutron' is no name for a channel"),
         ("target: neutron", "target: lead", "lead"),
     ],
 )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from unscatter.pdfs import Functional, Neural, NodeValues, read_lhapdf
-from unscatter.pipeline import Problem
+from unscatter.pipeline import Problem, check_channel_name
 from unscatter.problems import dis, with_grid_truth
 from unscatter.runcards.section import InputPath, Section, check_order
 from unscatter.theories.dis import Beams, DisChannel
 
 _Positive = Annotated[float, Field(gt=0)]
 _Range = tuple[_Positive, _Positive]
+_ChannelName = Annotated[str, AfterValidator(check_channel_name)]
 
 
 class BeamsSection(Section):
@@ -128,7 +129,7 @@ class DisSection(Section):
 
     name: Literal["dis"]
     """Which problem this is."""
-    channels: dict[str, ChannelSection] = Field(default=_EXAMPLE_CHANNELS, min_length=1)
+    channels: dict[_ChannelName, ChannelSection] = Field(default=_EXAMPLE_CHANNELS, min_length=1)
     """Measured sets of events by name, combined in one fit."""
     beams: BeamsSection = BeamsSection()
     """Of all channels."""
