@@ -83,7 +83,8 @@ def write_lhapdf(folder: str | Path, pdf_set: PdfSet, *, overwrite: bool = False
 
 def _info_path(folder: Path) -> Path:
     path = folder / f"{folder.name}.info"
-    if not folder.is_dir():
+    # Unlike the methods of a path, these do not mind names that are too long.
+    if not os.path.isdir(folder):
         raise PdfGridError(f"{missing_path(folder)}\nGive the folder of a set, which holds 'NAME.info' and 'NAME_0000.dat'.")
     if not path.is_file():
         others = sorted(other.name for other in folder.glob("*.info"))
@@ -124,7 +125,8 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         raise PdfGridError(f"'{folder}' exists and is not a set of parton densities, so it is left alone. Choose another name.")
     if not overwrite:
         raise PdfGridError(
-            f"the set '{folder}' exists already and is not written over. Choose another name, or remove it: rm -r {shlex.quote(str(folder))}\n"
+            f"the set '{folder}' exists already and is not written over. "
+            f"Choose another name, or remove it: rm -r {shlex.quote(str(folder))}\n"
             "In Python, overwrite=True replaces it."
         )
 

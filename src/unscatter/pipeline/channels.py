@@ -22,6 +22,6 @@ def check_channel_name(name: str) -> str:
         shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
         raise SettingsError(
             f"{shown!r} is no name for a channel, after which files of events are named: it needs 1 to {_LONGEST} characters that print, "
-            "none of them / or \\, and no dot in front. Write for example proton_nc"
+            "none of them / or \\, and no dot in front. Write for example proton_nc."
         )
     return name

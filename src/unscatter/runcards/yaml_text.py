@@ -17,6 +17,11 @@ from unscatter.errors import SettingsError
 #: Keys and positions from the top of the document to a value.
 KeyPath = tuple[str | int, ...]
 
+#: Values of a document, those behind aliases counted wherever they stand; whoever writes a runcard is far below, lists of files and all.
+_MOST_VALUES = 1_000_000
+#: Longest excerpt of a line in a message.
+_SHOWN = 120
+
 _CORE_SCHEMA = (
     ("null", r"~|null|Null|NULL|", "~nN\0"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -30,6 +35,15 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (filled below; PyYAML wants a plain class attribute)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """What a node stands for; PyYAML trusts that text fits its tag, as in ``!!int abc``, and that no number is too long."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            kind = str(node.tag).rpartition(":")[2]
+            problem = f"this is not a value of the type '{kind}', or too long for one"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """Numbers, with underscores between digits."""
@@ -58,7 +72,7 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         The value, and the line (from 1) of each key and list item.
 
     Raises:
-        SettingsError: the text is not YAML, a key stands twice in a mapping, or a value holds itself.
+        SettingsError: the text is not YAML, a key stands twice in a mapping, a value holds itself, or aliases make too many values.
 
     Example:
         >>> parse("rates: on\nstart:\n  rate: 1e-3\n", "text")
@@ -69,6 +83,11 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         node = loader.get_single_node()
         if node is None:
             return None, {}
+        if (total := _num_values(node, {})) > _MOST_VALUES:
+            raise SettingsError(
+                f"'{source}' holds {total:,} values when those behind aliases (&name and *name) are counted wherever they stand, "
+                f"and at most {_MOST_VALUES:,} are read. Write out what is meant, without aliases inside of aliases."
+            )
         lines: dict[KeyPath, int] = {}
         _visit(node, (), lines, source)
         return loader.construct_document(node), lines
@@ -85,6 +104,15 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
 def parse_value(text: str, source: str) -> Any:
     """Read one value of YAML, as it stands behind the colon or on the command line."""
     return parse(text, source)[0]
+
+
+def _num_values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values in a node, with the numbers already known by the identity of their node: the time is that of the text, not of the number."""
+    if id(node) not in known:
+        children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
+        below = sum(_num_values(child, known) for child in children) if isinstance(node, yaml.CollectionNode) else 0
+        known[id(node)] = 1 + below
+    return known[id(node)]
 
 
 def _visit(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: str) -> None:
@@ -114,7 +142,7 @@ def _syntax_message(error: yaml.MarkedYAMLError, text: str, source: str) -> str:
     if mark is None:
         return f"'{source}' is not YAML: {error.problem}."
     lines = text.splitlines()
-    shown = f"\n  {lines[mark.line]}\n  {' ' * mark.column}^" if mark.line < len(lines) else ""
+    shown = f"\n  {lines[mark.line][:_SHOWN]}\n  {' ' * mark.column}^" if mark.line < len(lines) and mark.column < _SHOWN else ""
     began = error.context_mark
     since = f" (begun in line {began.line + 1})" if began is not None and began.line != mark.line else ""
     context = f" {error.context}{since}:" if error.context else ""
