@@ -212,6 +212,14 @@ DEFECTS: dict[str, tuple[Callable[[str], str], str]] = {
     "x does not increase": (_edit_line(4, lambda line: line.replace("0.3", "0.1")), "block at line 4: nodes in x must increase"),
     "Q does not increase": (_edit_line(5, lambda line: "1.51 1.3"), "block at line 4: nodes in Q must increase"),
     "partons are no integers": (_edit_line(6, lambda line: "-2 -1 g 1 2"), "line 6: here stand the partons.* got 'g'"),
+    "partons of another script": (_edit_line(6, lambda line: line.replace("21", "٢١")), "line 6: here stand the partons.* got '٢١'"),
+    "a parton of many digits": (
+        _edit_line(6, lambda line: line.replace("21", "2" * 5000)),
+        r"line 6: here stand the partons.* got '2{57}\.\.\.'",
+    ),
+    "digits with underscores": (_edit_line(12, lambda line: "1 1_0 1 1 1"), "line 12: '1_0' is not a number"),
+    "digits of another script": (_edit_line(12, lambda line: "1 ١٫٥ 1 ١ 1"), "line 12: '١٫٥' is not a number"),
+    "digits of another script in x": (_edit_line(4, lambda line: line + " ١"), "line 4: '١' is not a number"),
     "a parton twice": (_edit_line(6, lambda line: "-2 -1 21 1 1"), "block at line 4: each parton must stand once"),
     "a row too few": (lambda text: text.replace(text.splitlines()[20] + "\n", ""), "line 7: 44 rows must follow.* but 43 do until '---'"),
     "cut short": (lambda text: text[: len(text) // 2], "line [0-9]+: the file ends without '---' after what begins at line 52"),
@@ -252,14 +260,26 @@ def test_a_malformed_member_is_named_with_its_line(folder: Path, defect: str) ->
         ("NumMembers: 3", "NumMembers: three", "'NumMembers' must be an integer, got 'three'"),
         ("NumMembers: 3", "NumMembers: 2.5", "'NumMembers' must be an integer, got 2.5"),
         ("NumMembers: 3", "NumMembers: 4", "has no member 3: 'example_0003.dat' is missing"),
-        ("MZ: 91.1876", "MZ: heavy", "'MZ' must be a number, got 'heavy'"),
-        ("MTop: 172.5", "MTop: [1]", "'MTop' must be a number"),
+        ("MZ: 91.1876", "MZ: heavy", "'MZ' must be a finite number, got 'heavy'"),
+        ("MTop: 172.5", "MTop: [1]", "'MTop' must be a finite number"),
         ("\nFlavors: .*", "\nFlavors: 5", "'Flavors' must be a list such as"),
         (r"AlphaS_Qs: \[1.51, ", "AlphaS_Qs: [", "'AlphaS_Qs' and 'AlphaS_Vals': the strong coupling has 8 scales, but 9 values"),
         (r"AlphaS_Vals: \[0", "AlphaS_Vals: [-0", "values of the strong coupling must lie between 0 and 10"),
         (r"AlphaS_Vals: .*\n", "", "belong together, and only 'AlphaS_Qs' is there"),
         ('SetDesc: ".*"', "SetDesc: two: colons", "line 1: .*Text with a colon inside needs quotes"),
         ("(.|\n)*", "words", "must consist of lines"),
+        ('SetDesc: ".*"', "SetDesc: !!int abc", r"example.info', line 1: this is not a value of the type 'int'"),
+        ("NumMembers: 3", f"NumMembers: {'3' * 5000}", r"this is not a value of the type 'int', or too long for one"),
+        ("NumMembers: 3", f"NumMembers: {'3' * 4000}", r"'NumMembers' must be an integer, got 3{57}\.\.\."),
+        ("NumMembers: 3", "NumMembers: true", "'NumMembers' must be an integer, got True"),
+        ("AlphaS_MZ: .*", "AlphaS_MZ: -0.1", "'AlphaS_MZ' must lie between 0.01 and 0.3, got -0.1"),
+        ("AlphaS_MZ: .*", "AlphaS_MZ: 0.9", "'AlphaS_MZ' must lie between 0.01 and 0.3, got 0.9"),
+        ("MZ: 91.1876", "MZ: .nan", "'MZ' must be a finite number, got nan"),
+        ("MZ: 91.1876", "MZ: -1", "'MZ' must lie between 10 and 1000, got -1"),
+        ("XMin: .*", "XMin: foo", "'XMin' must be a finite number, got 'foo'"),
+        ("XMin: .*", "XMin: 1.5", "'XMin' must be positive and below 'XMax', which is at most 1, got 1.5 and 1"),
+        ("QMax: .*", "QMax: 0.1", "'QMin' must be positive and below 'QMax', got"),
+        ("MZ: 91.1876", "MZ: 91.1876\nMZ: 91.2", r"has the key 'MZ' twice, in lines \d+ and \d+"),
     ],
 )
 def test_a_malformed_info_is_named(folder: Path, old: str, new: str, message: str) -> None:
@@ -269,6 +289,12 @@ def test_a_malformed_info_is_named(folder: Path, old: str, new: str, message: st
     path.write_text(text)
     with pytest.raises(PdfGridError, match=message):
         read_lhapdf(folder)
+
+
+def test_a_date_is_text(folder: Path) -> None:
+    path = folder / "example.info"
+    path.write_text(re.sub("SetDesc: .*", "SetDesc: 2020-99-99", path.read_text()))
+    assert read_lhapdf(folder).info.description == "2020-99-99"
 
 
 def test_numbers_that_YAML_takes_for_text_are_read(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from unscatter.errors import SettingsError
+from unscatter.yaml_nodes import CheckedValues
 
 #: Keys and positions from the top of the document to a value.
 KeyPath = tuple[str | int, ...]
@@ -31,19 +32,10 @@ _CORE_SCHEMA = (
 )
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(CheckedValues, yaml.SafeLoader):
     """PyYAML's safe loader with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (filled below; PyYAML wants a plain class attribute)
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """What a node stands for; PyYAML trusts that text fits its tag, as in ``!!int abc``, and that no number is too long."""
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            kind = str(node.tag).rpartition(":")[2]
-            problem = f"this is not a value of the type '{kind}', or too long for one"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """Numbers, with underscores between digits."""
