@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import yaml
@@ -50,7 +50,7 @@ _LIMITS = {"AlphaS_MZ": (0.01, 0.3), "MZ": (10.0, 1000.0)}
 class _Loader(CheckedValues, yaml.SafeLoader):
     """PyYAML's safe loader; a date is text, as which LHAPDF reads it."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+    yaml_implicit_resolvers: dict[str, Any] = {  # noqa: RUF012 (PyYAML wants a plain class attribute)
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
