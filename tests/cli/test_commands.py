@@ -364,7 +364,7 @@ def test_check_prepares_events_as_a_fit_does(tmp_path: Path) -> None:
         # Nothing else tells them: Q2 / (x y) is the same.
         (
             "events.proton={path: 'example:pythia_nc_eic_proton.parquet', columns: {x: y, y: x, Q2: Q2}}",
-            "170,853 of 299,877 inside the cuts",
+            "170,853 of 299,877 inside the cuts, columns x, y, Q2; 253,587 expected at the start",
         ),
     ],
 )

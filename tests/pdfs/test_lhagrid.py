@@ -218,7 +218,7 @@ DEFECTS: dict[str, tuple[Callable[[str], str], str]] = {
         r"line 6: here stand the partons.* got '2{57}\.\.\.'",
     ),
     "digits with underscores": (_edit_line(12, lambda line: "1 1_0 1 1 1"), "line 12: '1_0' is not a number"),
-    "digits of another script": (_edit_line(12, lambda line: "1 ١٫٥ 1 ١ 1"), "line 12: '١٫٥' is not a number"),
+    "digits of another script": (_edit_line(12, lambda line: "1 1 1 ١٢ 1"), "line 12: '١٢' is not a number"),
     "digits of another script in x": (_edit_line(4, lambda line: line + " ١"), "line 4: '١' is not a number"),
     "a parton twice": (_edit_line(6, lambda line: "-2 -1 21 1 1"), "block at line 4: each parton must stand once"),
     "a row too few": (lambda text: text.replace(text.splitlines()[20] + "\n", ""), "line 7: 44 rows must follow.* but 43 do until '---'"),
