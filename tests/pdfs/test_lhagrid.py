@@ -125,7 +125,7 @@ def test_a_folder_that_is_no_set_is_never_replaced(tmp_path: Path) -> None:
     assert precious.read_text() == "chapter 1"
 
 
-@pytest.mark.parametrize("target", ["/nonexistent", "elsewhere/example"])
+@pytest.mark.parametrize("target", ["nowhere", "elsewhere/example"])
 def test_a_link_does_not_lead_a_set_elsewhere(tmp_path: Path, target: str) -> None:
     (tmp_path / "elsewhere").mkdir()
     other = write_lhapdf(tmp_path / "elsewhere" / "example", pdf_set())
@@ -133,7 +133,7 @@ def test_a_link_does_not_lead_a_set_elsewhere(tmp_path: Path, target: str) -> No
     with pytest.raises(PdfGridError, match=f"'{tmp_path / 'example'}' exists and is not a set"):
         write_lhapdf(tmp_path / "example", pdf_set(), overwrite=True)
     assert len(read_lhapdf(other).members) == 3
-    assert not Path("/nonexistent").exists()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_path_that_is_too_long_is_one_message(tmp_path: Path) -> None:
@@ -189,6 +189,9 @@ def _edit_line(number: int, change: Callable[[str], str]) -> Callable[[str], str
 
     return edit
 
+
+#: Nine lists of nine aliases each, one inside the other.
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
 
 #: What is done to 'example_0001.dat', whose first block begins at line 4, its densities at line 7, and what the message says.
 DEFECTS: dict[str, tuple[Callable[[str], str], str]] = {
@@ -279,6 +282,8 @@ def test_a_malformed_member_is_named_with_its_line(folder: Path, defect: str) ->
         ("XMin: .*", "XMin: foo", "'XMin' must be a finite number, got 'foo'"),
         ("XMin: .*", "XMin: 1.5", "'XMin' must be positive and below 'XMax', which is at most 1, got 1.5 and 1"),
         ("QMax: .*", "QMax: 0.1", "'QMin' must be positive and below 'QMax', got"),
+        ("NumMembers: 3", BOMB + "NumMembers: *a9", r"values when those behind aliases .* are counted wherever they stand"),
+        ("NumMembers: 3", "NumMembers: &a [*a]", "nested too deeply, or holds a value inside itself"),
         ("MZ: 91.1876", "MZ: 91.1876\nMZ: 91.2", r"has the key 'MZ' twice, in lines \d+ and \d+"),
     ],
 )

@@ -126,6 +126,10 @@ def test_wrong_events_are_explained(events: str, expected: str) -> None:
     assert expected in message(f"problem: {{name: proxy2d}}\n{events}\n")
 
 
+def test_steps_that_no_fit_would_see_the_end_of_are_refused() -> None:
+    assert f"solve.steps (line 3): must be at most 1000000000000, got {'1' * 77}..." in message(BASE + f"solve: {{steps: {'1' * 4000}}}\n")
+
+
 def test_all_errors_of_a_runcard_come_at_once_in_the_order_of_its_lines() -> None:
     text = message(BASE + "solve: {steps: 0}\nmisc: 1\nmethod:\n  loss: wgan\n  num_events: x\n")
     assert [line.split(":")[0] for line in text.splitlines()] == [

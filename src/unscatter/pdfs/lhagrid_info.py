@@ -16,7 +16,7 @@ from unscatter.files import did_you_mean
 from unscatter.pdfs.grid import AlphaS
 from unscatter.pdfs.lhagrid_text import FORMAT, shown
 from unscatter.pdfs.pdf_set import PdfInfo, PdfSet
-from unscatter.yaml_nodes import CheckedValues
+from unscatter.yaml_nodes import CheckedValues, too_many_values
 
 #: Fields of :class:`PdfInfo` by their key in the file.
 _FIELDS = {
@@ -80,6 +80,8 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         loader = _Loader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
+        if node is not None and (excess := too_many_values(node)):
+            raise PdfGridError(f"'{path}' {excess}")
         values = None if node is None else loader.construct_document(node)
     except (OSError, UnicodeDecodeError) as error:
         raise PdfGridError(f"cannot read '{path}': {error}.") from error

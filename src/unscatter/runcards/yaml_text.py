@@ -13,13 +13,11 @@ from typing import Any
 import yaml
 
 from unscatter.errors import SettingsError
-from unscatter.yaml_nodes import CheckedValues
+from unscatter.yaml_nodes import CheckedValues, too_many_values
 
 #: Keys and positions from the top of the document to a value.
 KeyPath = tuple[str | int, ...]
 
-#: Values of a document, those behind aliases counted wherever they stand; whoever writes a runcard is far below, lists of files and all.
-_MOST_VALUES = 1_000_000
 #: Longest excerpt of a line in a message.
 _SHOWN = 120
 
@@ -75,11 +73,8 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         node = loader.get_single_node()
         if node is None:
             return None, {}
-        if (total := _num_values(node, {})) > _MOST_VALUES:
-            raise SettingsError(
-                f"'{source}' holds {total:,} values when those behind aliases (&name and *name) are counted wherever they stand, "
-                f"and at most {_MOST_VALUES:,} are read. Write out what is meant, without aliases inside of aliases."
-            )
+        if problem := too_many_values(node):
+            raise SettingsError(f"'{source}' {problem}")
         lines: dict[KeyPath, int] = {}
         _visit(node, (), lines, source)
         return loader.construct_document(node), lines
@@ -96,15 +91,6 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
 def parse_value(text: str, source: str) -> Any:
     """Read one value of YAML, as it stands behind the colon or on the command line."""
     return parse(text, source)[0]
-
-
-def _num_values(node: yaml.Node, known: dict[int, int]) -> int:
-    """Values in a node, with the numbers already known by the identity of their node: the time is that of the text, not of the number."""
-    if id(node) not in known:
-        children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
-        below = sum(_num_values(child, known) for child in children) if isinstance(node, yaml.CollectionNode) else 0
-        known[id(node)] = 1 + below
-    return known[id(node)]
 
 
 def _visit(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: str) -> None:
