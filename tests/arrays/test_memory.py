@@ -48,3 +48,8 @@ def test_what_torch_raises_is_recognised(size: tuple[int, ...]) -> None:
     assert memory.is_out_of_memory(caught.value)
     assert memory.is_out_of_memory(torch.OutOfMemoryError())
     assert not memory.is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def test_a_need_that_no_float_holds_is_refused_like_any_other() -> None:
+    with pytest.raises(SettingsError, match=r"the fit needs at least 10{0,2},(000,)+000 GB of memory"):
+        memory.check_memory({"events": 10**400}, "the fit")

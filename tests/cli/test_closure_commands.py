@@ -78,7 +78,7 @@ def test_export_writes_a_set_and_refuses_to_write_over_it(card: Path) -> None:
     assert (len(grid.x_nodes), len(grid.Q_nodes_GeV), grid.pdg_ids) == (100, 37, (-5, -4, -3, -2, -1, 21, 1, 2, 3, 4, 5))
     again = call("export", "lhapdf", str(run.path), "--name", "MyFit")
     assert again.exit_code == ExitCode.BAD_INPUT
-    assert "exists already" in again.stderr
+    assert "exists already and is not written over. Choose another name, or remove it: rm -r " in again.stderr
 
 
 def test_export_says_what_is_wrong_in_one_message(card: Path) -> None:

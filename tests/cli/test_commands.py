@@ -210,6 +210,21 @@ def test_simulation_follows_a_runcard(card: Path, tmp_path: Path) -> None:
         (["solve", "card.yaml", "--set", "method.rates=on"], "'method.rates: on' needs expected numbers of events"),
         (["solve", "card.yaml", "--set", "events={events: nothing.parquet}"], "nothing.parquet'"),
         (["solve", "card.yaml", "--run", "."], " is not empty. Choose another one, for instance"),
+        (["solve", "card.yaml", "--set", "run.path=/"], "the directory '/' is not empty. Choose another one, for instance 'runs/fit-2'."),
+        (["solve", "card.yaml", "--set", f"run.path={'r' * 300}"], "cannot be a run directory: File name too long"),
+        (["solve", "card.yaml", "--set", "solve.steps=!!int abc"], "line 1, column 1: this is not a value of the type 'int'"),
+        (["solve", "r" * 300], f"'{'r' * 300}': File name too long. Choose a shorter one."),
+        (["simulate", "proxy2d", "-n", "5", "-o", "r" * 300], "File name too long. Choose a shorter one."),
+        (
+            ["closure", "card.yaml", "-n", "1", "--level", "1", "-o", "/"],
+            "the directory '/' is not empty. Choose another one, for instance 'runs/fit-2'.",
+        ),
+        (["closure", "card.yaml", "-n", "1", "--level", "1", "-o", "r" * 300], "cannot be a run directory: File name too long"),
+        (["closure", "card.yaml", "-n", "9" * 23, "-o", "new"], "a closure test has at most 10,000 fits, got 99,999,999,"),
+        (["tables", "build", "-o", "/"], "'/' is a directory, and a table is one file. Write for example /my_table.npz."),
+        (["tables", "build", "-o", ""], "'.' is a directory, and a table is one file. Write for example my_table.npz."),
+        (["tables", "build", "-o", "r" * 300], "File name too long."),
+        (["tables", "show", "r" * 300], "Tables in the package are lo, nlo, nnlo"),
         (["check", "card.yaml", "--set", "problem.nodes=1"], "problem.nodes (--set): must be at least 2, got 1."),
         (["resume", "nothing"], "there is no 'nothing'"),
         (["report", "."], "'.' is not a run directory: it has no run.json."),
@@ -346,3 +361,25 @@ def test_check_prepares_events_as_a_fit_does(tmp_path: Path) -> None:
     other = call("check", str(path), "--set", "problem.beams.electron_energy_GeV=10")
     assert other.exit_code == 2
     assert "belong to other beams" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("problem.channels.proton.lepton=e-", "249,520 of 299,877 inside the cuts, columns x, Q2, y; 253,587 expected at the start"),
+        ("problem.channels.proton.luminosity_inv_pb=4100", "note: channel 'proton' has 249,520 events, but the theory expects 253,586,560"),
+        ("method.rates=off", "249,520 of 299,877 inside the cuts, columns x, Q2, y"),
+        # Nothing else tells them: Q2 / (x y) is the same.
+        (
+            "events.proton={path: 'example:pythia_nc_eic_proton.parquet', columns: {x: y, y: x, Q2: Q2}}",
+            "170,853 of 299,877 inside the cuts, columns x, y, Q2; 253,587 expected at the start",
+        ),
+    ],
+)
+def test_check_shows_how_many_events_the_theory_expects(tmp_path: Path, override: str, words: str) -> None:
+    path = tmp_path / "dis.yaml"
+    path.write_text(DIS_CARD)
+    output = call("check", str(path), "--set", override).output
+    assert words in " ".join(output.split())
+    assert ("note: " in output) == words.startswith("note: ")
+    assert ("expected at the start" in " ".join(output.split())) == (override != "method.rates=off")

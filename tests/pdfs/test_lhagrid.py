@@ -107,7 +107,7 @@ def test_some_members_can_be_read_alone(folder: Path) -> None:
 
 
 def test_a_set_is_not_overwritten_unless_told(folder: Path) -> None:
-    with pytest.raises(PdfGridError, match="exists already.*overwrite=True"):
+    with pytest.raises(PdfGridError, match=rf"(?s)exists already .*or remove it: rm -r {folder}\n.*overwrite=True"):
         write_lhapdf(folder, PdfSet(PdfInfo(description="other"), (member(),)))
     assert len(read_lhapdf(folder).members) == 3
     write_lhapdf(folder, PdfSet(PdfInfo(description="other"), (member(),)), overwrite=True)
@@ -123,6 +123,22 @@ def test_a_folder_that_is_no_set_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(PdfGridError, match="is not a set of parton densities, so it is left alone"):
         write_lhapdf(precious.parent, pdf_set(), overwrite=True)
     assert precious.read_text() == "chapter 1"
+
+
+@pytest.mark.parametrize("target", ["nowhere", "elsewhere/example"])
+def test_a_link_does_not_lead_a_set_elsewhere(tmp_path: Path, target: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    other = write_lhapdf(tmp_path / "elsewhere" / "example", pdf_set())
+    (tmp_path / "example").symlink_to(tmp_path / target)
+    with pytest.raises(PdfGridError, match=f"'{tmp_path / 'example'}' exists and is not a set"):
+        write_lhapdf(tmp_path / "example", pdf_set(), overwrite=True)
+    assert len(read_lhapdf(other).members) == 3
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_path_that_is_too_long_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(PdfGridError, match="File name too long"):
+        write_lhapdf(tmp_path / ("d" * 300) / "example", pdf_set())
 
 
 @pytest.mark.parametrize("broken_rename", [1, 2])
@@ -158,9 +174,9 @@ def test_a_missing_parent_is_an_error_of_its_own(tmp_path: Path) -> None:
         write_lhapdf(tmp_path / "no" / "example", pdf_set())
 
 
-@pytest.mark.parametrize("name", ["two words", ".hidden", "-dash", "a:b", "naïve", "semi;colon"])
+@pytest.mark.parametrize("name", ["two words", ".hidden", "-dash", "a:b", "naïve", "semi;colon", "n" * 201])
 def test_names_that_other_programs_cannot_handle_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PdfGridError, match="is no name for a set. Use letters"):
+    with pytest.raises(PdfGridError, match="is no name for a set. Use up to 200 letters"):
         write_lhapdf(tmp_path / name, pdf_set())
     assert list(tmp_path.iterdir()) == []
 
@@ -173,6 +189,9 @@ def _edit_line(number: int, change: Callable[[str], str]) -> Callable[[str], str
 
     return edit
 
+
+#: Nine lists of nine aliases each, one inside the other.
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
 
 #: What is done to 'example_0001.dat', whose first block begins at line 4, its densities at line 7, and what the message says.
 DEFECTS: dict[str, tuple[Callable[[str], str], str]] = {
@@ -196,6 +215,14 @@ DEFECTS: dict[str, tuple[Callable[[str], str], str]] = {
     "x does not increase": (_edit_line(4, lambda line: line.replace("0.3", "0.1")), "block at line 4: nodes in x must increase"),
     "Q does not increase": (_edit_line(5, lambda line: "1.51 1.3"), "block at line 4: nodes in Q must increase"),
     "partons are no integers": (_edit_line(6, lambda line: "-2 -1 g 1 2"), "line 6: here stand the partons.* got 'g'"),
+    "partons of another script": (_edit_line(6, lambda line: line.replace("21", "٢١")), "line 6: here stand the partons.* got '٢١'"),
+    "a parton of many digits": (
+        _edit_line(6, lambda line: line.replace("21", "2" * 5000)),
+        r"line 6: here stand the partons.* got '2{57}\.\.\.'",
+    ),
+    "digits with underscores": (_edit_line(12, lambda line: "1 1_0 1 1 1"), "line 12: '1_0' is not a number"),
+    "digits of another script": (_edit_line(12, lambda line: "1 1 1 ١٢ 1"), "line 12: '١٢' is not a number"),
+    "digits of another script in x": (_edit_line(4, lambda line: line + " ١"), "line 4: '١' is not a number"),
     "a parton twice": (_edit_line(6, lambda line: "-2 -1 21 1 1"), "block at line 4: each parton must stand once"),
     "a row too few": (lambda text: text.replace(text.splitlines()[20] + "\n", ""), "line 7: 44 rows must follow.* but 43 do until '---'"),
     "cut short": (lambda text: text[: len(text) // 2], "line [0-9]+: the file ends without '---' after what begins at line 52"),
@@ -236,14 +263,28 @@ def test_a_malformed_member_is_named_with_its_line(folder: Path, defect: str) ->
         ("NumMembers: 3", "NumMembers: three", "'NumMembers' must be an integer, got 'three'"),
         ("NumMembers: 3", "NumMembers: 2.5", "'NumMembers' must be an integer, got 2.5"),
         ("NumMembers: 3", "NumMembers: 4", "has no member 3: 'example_0003.dat' is missing"),
-        ("MZ: 91.1876", "MZ: heavy", "'MZ' must be a number, got 'heavy'"),
-        ("MTop: 172.5", "MTop: [1]", "'MTop' must be a number"),
+        ("MZ: 91.1876", "MZ: heavy", "'MZ' must be a finite number, got 'heavy'"),
+        ("MTop: 172.5", "MTop: [1]", "'MTop' must be a finite number"),
         ("\nFlavors: .*", "\nFlavors: 5", "'Flavors' must be a list such as"),
         (r"AlphaS_Qs: \[1.51, ", "AlphaS_Qs: [", "'AlphaS_Qs' and 'AlphaS_Vals': the strong coupling has 8 scales, but 9 values"),
         (r"AlphaS_Vals: \[0", "AlphaS_Vals: [-0", "values of the strong coupling must lie between 0 and 10"),
         (r"AlphaS_Vals: .*\n", "", "belong together, and only 'AlphaS_Qs' is there"),
         ('SetDesc: ".*"', "SetDesc: two: colons", "line 1: .*Text with a colon inside needs quotes"),
         ("(.|\n)*", "words", "must consist of lines"),
+        ('SetDesc: ".*"', "SetDesc: !!int abc", r"example.info', line 1: this is not a value of the type 'int'"),
+        ("NumMembers: 3", f"NumMembers: {'3' * 5000}", r"this is not a value of the type 'int', or too long for one"),
+        ("NumMembers: 3", f"NumMembers: {'3' * 4000}", r"'NumMembers' must be an integer, got 3{57}\.\.\."),
+        ("NumMembers: 3", "NumMembers: true", "'NumMembers' must be an integer, got True"),
+        ("AlphaS_MZ: .*", "AlphaS_MZ: -0.1", "'AlphaS_MZ' must lie between 0.01 and 0.3, got -0.1"),
+        ("AlphaS_MZ: .*", "AlphaS_MZ: 0.9", "'AlphaS_MZ' must lie between 0.01 and 0.3, got 0.9"),
+        ("MZ: 91.1876", "MZ: .nan", "'MZ' must be a finite number, got nan"),
+        ("MZ: 91.1876", "MZ: -1", "'MZ' must lie between 10 and 1000, got -1"),
+        ("XMin: .*", "XMin: foo", "'XMin' must be a finite number, got 'foo'"),
+        ("XMin: .*", "XMin: 1.5", "'XMin' must be positive and below 'XMax', which is at most 1, got 1.5 and 1"),
+        ("QMax: .*", "QMax: 0.1", "'QMin' must be positive and below 'QMax', got"),
+        ("NumMembers: 3", BOMB + "NumMembers: *a9", r"values when those behind aliases .* are counted wherever they stand"),
+        ("NumMembers: 3", "NumMembers: &a [*a]", "nested too deeply, or holds a value inside itself"),
+        ("MZ: 91.1876", "MZ: 91.1876\nMZ: 91.2", r"has the key 'MZ' twice, in lines \d+ and \d+"),
     ],
 )
 def test_a_malformed_info_is_named(folder: Path, old: str, new: str, message: str) -> None:
@@ -253,6 +294,12 @@ def test_a_malformed_info_is_named(folder: Path, old: str, new: str, message: st
     path.write_text(text)
     with pytest.raises(PdfGridError, match=message):
         read_lhapdf(folder)
+
+
+def test_a_date_is_text(folder: Path) -> None:
+    path = folder / "example.info"
+    path.write_text(re.sub("SetDesc: .*", "SetDesc: 2020-99-99", path.read_text()))
+    assert read_lhapdf(folder).info.description == "2020-99-99"
 
 
 def test_numbers_that_YAML_takes_for_text_are_read(folder: Path) -> None:

@@ -131,6 +131,22 @@ def test_lines_say_everything_a_user_needs() -> None:
     assert "methods that can run: none" in broken.lines()
 
 
+@pytest.mark.parametrize(("seen", "off"), [(0.001, True), (0.4, True), (0.6, False), (1.0, False), (1.8, False), (1000.0, True)])
+def test_numbers_of_events_beyond_what_the_theory_explains_are_noted(seen: float, off: bool) -> None:
+    report = problem(good, luminosity=(1000.0,)).check(num_events=64)
+    low, high = min(report.expected_counts["events"]), max(report.expected_counts["events"])
+    note = report.rate_note("events", seen * (low if seen < 1 else high))
+    assert (note is not None) == off
+    if note is not None:
+        assert f"the theory expects {report.expected_counts['events'][0]:,.0f} at the start" in note
+
+
+def test_without_rates_no_number_of_events_is_noted() -> None:
+    report = problem(good).check(num_events=64)
+    assert report.expected_counts == {}
+    assert report.rate_note("events", 1.0) is None
+
+
 def test_the_same_seed_gives_the_same_findings() -> None:
     first, second = (problem(lambda p, t: good(p, t) - 0.5 * p[1]).check(num_events=64, seed=3).problems for _ in range(2))
     assert first == second

@@ -73,6 +73,43 @@ def test_events_of_other_beams_are_refused_with_both_energies():
         problem.prepare("proton", wrong)
 
 
+def test_events_that_contradict_their_beams_are_refused_with_their_number_and_the_first_of_them():
+    events = real_events(3000)
+    x = events.column("x").clone()
+    x[7:1357] *= 2
+    words = rf"(?s)1,339 of 2,989 events .* more than 10%.*first is row 7.* x = {float(x[7]):g}, .*cuts: \['abs\(Q2 / "
+    with pytest.raises(EventsError, match=words):
+        small().prepare("proton", events.with_columns({"x": x}))
+
+
+def few_digits(events):
+    return Events(torch.tensor([[float(f"{value:.3g}") for value in row] for row in events.values.tolist()]), events.columns)
+
+
+def four_decimals(events):
+    return Events(events.values.double().mul(1e4).round().div(1e4), events.columns)
+
+
+def some_off(events, count=20, factor=2.0):
+    values = events.values.clone()
+    values[:count, 0] *= factor
+    return Events(values, events.columns)
+
+
+def without_meaning(events):
+    """Behind a resolution y may be negative, and x is bounded."""
+    values = events.values.clone()
+    values[:400, 2] *= -0.3
+    values[:400, 0] = 2.0
+    return Events(values, events.columns)
+
+
+@pytest.mark.parametrize("change", [few_digits, four_decimals, some_off, without_meaning], ids=lambda change: change.__name__)
+def test_events_may_be_rounded_a_few_be_off_and_some_have_lost_their_meaning(change):
+    events = real_events()
+    assert small().prepare("proton", change(events)).num_events > 0.6 * events.num_events
+
+
 def test_no_event_inside_the_cuts_is_an_error():
     with pytest.raises(EventsError, match="lie outside"):
         small(Q2_range=(6000.0, 9000.0)).prepare("proton", real_events(100))
@@ -169,6 +206,7 @@ def test_runcard_builds_the_problem_and_reads_the_examples():
         (", luminosity_inv_pb: 2.7", "", "luminosity_inv_pb"),
         ("nodes: [17, 9]", "Q2_range: [100, 10]", "upside down"),
         ("nodes: [17, 9]", "tables: missing.npz", "missing.npz"),
+        ("    neutron:", "    ../neutron:", r"\(line 7\): '../neutron' is no name for a channel"),
         ("target: neutron", "target: lead", "lead"),
     ],
 )

@@ -84,6 +84,18 @@ def test_wrong_setting_is_named_with_line_value_and_what_is_allowed(text: str, e
         ("{name: proxy2d, detector: [{kind: background, fraction: 1, events: a.npy}]}", "detector.0.fraction (line 1): must be less than 1.0, got 1."),
         ("{name: proxy2d, detector: [{kind: background, fraction: {name: f, hgh: 1}, events: a.npy}]}", "Did you mean 'high'? Known are name, low, high"),
         ("{name: proxy2d, detector: [{kind: background, fraction: {name: f, low: 0.4, high: 0.2}, events: a.npy}]}", "the range of 'f' is upside down"),
+        ("{name: proxy1d, nodes: 99999999999999999999}", "problem.nodes (line 1): must be at most 1000000000000000"),
+        ("{name: dis, nodes: [99999999999999999999, 3]}", "problem.nodes.0 (line 1): must be at most 1000, got 99999999999999999999."),
+        ("{name: dis, Q2_range: [10]}", "problem.Q2_range (line 1): needs another entry behind [10]."),
+        ("{name: dis, Q2_range: [10, 20, 30]}", "problem.Q2_range (line 1): must have at most 2 entries, got [10, 20, 30]."),
+        ("{name: dis, Q2_range: [10, .inf]}", "problem.Q2_range.1 (line 1): must be a finite number, got Infinity."),
+        ("{name: dis, detector: {ranges: {Q2: [.nan, null]}}}", "problem.detector.ranges.Q2.0 (line 1): must be a finite number, got NaN."),
+        ("{name: dis, tables: ''}", "problem.tables (line 1): must be one of 'lo', 'nlo', 'nnlo' or must be a path, got ''."),
+        ("{name: dis, truth_pdf: ''}", "problem.truth_pdf (line 1): must be a path, got ''."),
+        ("{name: dis, parametrisation: {kind: nodes, nodes: [0.3, 0.1]}}", "'nodes' must increase strictly between 0 and 1, but 0.1 follows 0.3."),
+        ("{name: dis, parametrisation: {kind: nodes, nodes: [0.1, 0.1000000000001]}}", "nodes 0.1 and 0.1000000000001 are the same in six digits"),
+        ("{name: dis, parametrisation: {kind: neural, seed: 100000000000000000000000}}", "parametrisation.seed (line 1): must be at most 18446744"),
+        ("{name: dis, parametrisation: {kind: neural, hidden: [1000000, 1000000]}}", "make 1,000,011,000,007 weights, each a parameter of the fit"),
     ],
 )  # fmt: skip
 def test_wrong_problem_is_explained(problem: str, expected: str) -> None:
@@ -97,6 +109,8 @@ def test_wrong_problem_is_explained(problem: str, expected: str) -> None:
         ("events: {}", "events (line 2): needs at least 1 entries, got {}."),
         ("events: data.parquet", "events (line 2): must be a mapping, 'key: value', got 'data.parquet'."),
         ("events: {events: 3}", "events.events (line 2): must be a path, got 3."),
+        ("events: {events: ''}", "events.events (line 2): must be a path, got ''."),
+        ("events: {events: {path: ''}}", "events.events.path (line 2): must be a path, got ''."),
         (
             "events: {events: {pth: a.csv}}",
             "events.events.pth (line 2): unknown key. Did you mean 'path'? "
@@ -110,6 +124,10 @@ def test_wrong_problem_is_explained(problem: str, expected: str) -> None:
 )
 def test_wrong_events_are_explained(events: str, expected: str) -> None:
     assert expected in message(f"problem: {{name: proxy2d}}\n{events}\n")
+
+
+def test_steps_that_no_fit_would_see_the_end_of_are_refused() -> None:
+    assert f"solve.steps (line 3): must be at most 1000000000000, got {'1' * 77}..." in message(BASE + f"solve: {{steps: {'1' * 4000}}}\n")
 
 
 def test_all_errors_of_a_runcard_come_at_once_in_the_order_of_its_lines() -> None:

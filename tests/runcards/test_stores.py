@@ -162,7 +162,9 @@ def test_dis_events_of_a_store_are_cut_as_those_of_a_file(tmp_path: Path) -> Non
     made = problem.simulate(num_events=3000, seed=1)["proton"].to(dtype=torch.float32)
     # A third of the events leave the acceptance, and must be cut again.
     values = made.values.clone()
-    values[::3, made.index("Q2")] = 2.0
+    x, Q2 = made.index("x"), made.index("Q2")
+    values[::3, x] *= 2.0 / values[::3, Q2]
+    values[::3, Q2] = 2.0
     events = Events(values, made.columns)
     write_events(events, tmp_path / "file.parquet")
     write_store(tmp_path / "store", [{name: events.column(name).numpy() for name in events.columns}], rows_per_block=128)

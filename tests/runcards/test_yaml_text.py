@@ -29,6 +29,13 @@ def test_not_a_number_is_read() -> None:
     assert math.isnan(parse_value(".nan", "text"))
 
 
+#: Text that does not fit its tag.
+BAD_TAGS = ("int abc", "int ''", "float abc", "bool abc", "timestamp abc", "timestamp 2020-99-99")
+
+#: Nine lists of nine aliases each, one inside the other.
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
+
+
 def test_every_key_and_item_has_its_line() -> None:
     value, lines = parse("a:\n  b: 1\n  c:\n  - x\n  - {d: 2}\n", "text")
     assert value == {"a": {"b": 1, "c": ["x", {"d": 2}]}}
@@ -52,6 +59,10 @@ def test_anchors_and_merge_keys_work() -> None:
         ("a: *nobody\n", r"found undefined alias"),
         ("a: \x00\n", r"'card.yaml' is not YAML"),
         ("a: &a {b: *a}\n", r"'card.yaml' holds a value inside itself"),
+        *((f"a: 1\nb: !!{tag}\n", rf"line 2, column 4: this is not a value of the type '{tag.split()[0]}'") for tag in BAD_TAGS),
+        ("a: " + "1" * 5000, r"line 1, column 4: this is not a value of the type 'int', or too long for one.\n  a: 1{117}\n     \^"),
+        (BOMB, r"'card.yaml' holds 926,177,116 values when those behind aliases .* at most 1,000,000 are read"),
+        (BOMB.replace("[x]", "{x: 1}").replace("[", "{<<: [").replace("]", "]}"), r"values when those behind aliases"),
         ("a: " + "[" * 2000 + "]" * 2000, r"nested too deeply"),
     ],
 )

@@ -74,7 +74,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _gigabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.3g} GB" if num_bytes < 1e12 else f"{num_bytes / 1e9:,.0f} GB"
+    # Whole numbers have no largest one, as floats have.
+    return f"{num_bytes / 1e9:,.3g} GB" if num_bytes < 1e12 else f"{num_bytes // 10**9:,} GB"
 
 
 def _available_to_system() -> int | None:

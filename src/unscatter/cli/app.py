@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +30,12 @@ class _Group(TyperGroup):
                 raise
             print_error(str(error))
             code = ExitCode.GAVE_UP if isinstance(error, DivergenceError) else ExitCode.BAD_INPUT
+        except OSError as error:
+            # No command can look at such a path, and which one it was is all that there is to say.
+            if ctx.params.get("debug") or error.errno != errno.ENAMETOOLONG:
+                raise
+            print_error(f"'{error.filename}': {error.strerror}. Choose a shorter one.")
+            code = ExitCode.BAD_INPUT
         except KeyboardInterrupt:
             print_error("stopped by Ctrl-C.")
             code = ExitCode.INTERRUPTED

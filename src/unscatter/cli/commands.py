@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +23,13 @@ from unscatter.events import write_events
 from unscatter.exchange import ExchangeSettings, World
 from unscatter.files import did_you_mean
 from unscatter.launch.joining import Rank, refuse_ranks, take_part
-from unscatter.pipeline import Problem
+from unscatter.pipeline import CheckReport, Problem
 from unscatter.report import comparison_table, read_record, write_comparison, write_report
 from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, resume_run, start_run
 from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
 from unscatter.runcards.events import simulate as simulate_events
 from unscatter.runs import RunDirectory, check_free, open_unfinished
-from unscatter.solve import Fit, count_compared
+from unscatter.solve import Compared, Fit, count_compared
 
 
 @as_command
@@ -88,10 +88,19 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
         job = card.build()
         for channel, events in job.events.items():
             # Prepared as a fit would: events of other beams, or none inside the cuts, are told here and not after a long wait.
-            kept, given = count_compared(job.problem, channel, events)
-            number = f"{given:,}" if kept == given else f"{kept:,} of {given:,} inside the cuts"
-            console.print(f"events '{channel}': {number}, columns {', '.join(events.columns)}", highlight=False, markup=False)
+            for line in _event_lines(report, channel, events.columns, count_compared(job.problem, channel, events), card):
+                console.print(line, highlight=False, markup=False)
     return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
+
+
+def _event_lines(report: CheckReport, channel: str, columns: Sequence[str], found: Compared, card: Runcard) -> Iterator[str]:
+    """What a channel has, beside what the theory makes one expect where numbers of events are fitted."""
+    number = f"{found.num_events:,}" + (f" of {found.num_given:,} inside the cuts" if found.num_events < found.num_given else "")
+    expected = report.expected_counts.get(channel) if card.method.rates != "off" else None
+    beside = "" if expected is None else f"; {expected[0]:,.0f} expected at the start"
+    yield f"events '{channel}': {number}, columns {', '.join(columns)}{beside}"
+    if expected is not None and (note := report.rate_note(channel, found.sum_of_weights)):
+        yield f"note: {note}"
 
 
 @as_command

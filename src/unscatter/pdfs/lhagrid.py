@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ from unscatter.pdfs.lhagrid_info import info_text, read_info
 from unscatter.pdfs.lhagrid_text import member_text, read_member
 from unscatter.pdfs.pdf_set import PdfSet
 
-#: Names of sets that every program can handle; LHAPDF reads NAME/3 as member 3.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+#: Names of sets that every program can handle, and every file system with an ending behind; LHAPDF reads NAME/3 as member 3.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}")
 
 
 def read_lhapdf(folder: str | Path, *, num_members: int | None = None) -> PdfSet:
@@ -68,9 +69,10 @@ def write_lhapdf(folder: str | Path, pdf_set: PdfSet, *, overwrite: bool = False
         >>> round(float(read_lhapdf(folder).central.xf(21, 0.2, 4.0)), 6)
         0.2
     """
-    folder = Path(folder).resolve()
+    # Not resolved: a link would lead elsewhere.
+    folder = Path(folder).absolute()
     if not _NAME.fullmatch(folder.name):
-        raise PdfGridError(f"'{folder.name}' is no name for a set. Use letters, digits and _ . + - only, as in 'my_fit_nlo'.")
+        raise PdfGridError(f"'{folder.name}' is no name for a set. Use up to 200 letters, digits and _ . + - only, as in 'my_fit_nlo'.")
     _check_free(folder, overwrite)
     with _new_folder(folder) as aside:
         for number, member in enumerate(pdf_set.members):
@@ -81,7 +83,8 @@ def write_lhapdf(folder: str | Path, pdf_set: PdfSet, *, overwrite: bool = False
 
 def _info_path(folder: Path) -> Path:
     path = folder / f"{folder.name}.info"
-    if not folder.is_dir():
+    # Unlike the methods of a path, these do not mind names that are too long.
+    if not os.path.isdir(folder):
         raise PdfGridError(f"{missing_path(folder)}\nGive the folder of a set, which holds 'NAME.info' and 'NAME_0000.dat'.")
     if not path.is_file():
         others = sorted(other.name for other in folder.glob("*.info"))
@@ -118,10 +121,14 @@ def _write(path: Path, text: str) -> None:
 def _check_free(folder: Path, overwrite: bool) -> None:
     if not os.path.lexists(folder):
         return
-    if not (folder / f"{folder.name}.info").is_file():
+    if folder.is_symlink() or not (folder / f"{folder.name}.info").is_file():
         raise PdfGridError(f"'{folder}' exists and is not a set of parton densities, so it is left alone. Choose another name.")
     if not overwrite:
-        raise PdfGridError(f"the set '{folder}' exists already. Choose another name, or give overwrite=True to replace it.")
+        raise PdfGridError(
+            f"the set '{folder}' exists already and is not written over. "
+            f"Choose another name, or remove it: rm -r {shlex.quote(str(folder))}\n"
+            "In Python, overwrite=True replaces it."
+        )
 
 
 @contextmanager
@@ -132,13 +139,13 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         yield aside
-        if folder.exists():
+        if os.path.lexists(folder):
             folder.rename(old)
         aside.rename(folder)
     except OSError as error:
         raise PdfGridError(write_failure(folder, error)) from error
     finally:
-        if old.exists() and not folder.exists():
+        if os.path.lexists(old) and not os.path.lexists(folder):
             old.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

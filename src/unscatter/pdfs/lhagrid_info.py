@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import yaml
 from unscatter.errors import PdfGridError
 from unscatter.files import did_you_mean
 from unscatter.pdfs.grid import AlphaS
-from unscatter.pdfs.lhagrid_text import FORMAT
+from unscatter.pdfs.lhagrid_text import FORMAT, shown
 from unscatter.pdfs.pdf_set import PdfInfo, PdfSet
+from unscatter.yaml_nodes import CheckedValues, too_many_values
 
 #: Fields of :class:`PdfInfo` by their key in the file.
 _FIELDS = {
@@ -41,6 +43,18 @@ _WORDS = (FORMAT, "ipol", "variable", "fixed", "replicas")
 #: Keys that follow from the grids, or that are handled one by one.
 _OTHERS = ("Format", "NumMembers", "Flavors", "XMin", "XMax", "QMin", "QMax", *_MASSES, "AlphaS_Type", "AlphaS_Qs", "AlphaS_Vals")
 
+#: Lowest and highest value of a number in the file: measured are 0.118 and 91.19 GeV, and sets that vary them stay far inside.
+_LIMITS = {"AlphaS_MZ": (0.01, 0.3), "MZ": (10.0, 1000.0)}
+
+
+class _Loader(CheckedValues, yaml.SafeLoader):
+    """PyYAML's safe loader; a date is text, as which LHAPDF reads it."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {  # noqa: RUF012 (PyYAML wants a plain class attribute)
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
 
 def read_info(path: Path) -> tuple[PdfInfo, int, tuple[int, ...]]:
     """Read an ``.info`` file.
@@ -64,7 +78,11 @@ def read_info(path: Path) -> tuple[PdfInfo, int, tuple[int, ...]]:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is not None and (excess := too_many_values(node)):
+            raise PdfGridError(f"'{path}' {excess}")
+        values = None if node is None else loader.construct_document(node)
     except (OSError, UnicodeDecodeError) as error:
         raise PdfGridError(f"cannot read '{path}': {error}.") from error
     except yaml.YAMLError as error:
@@ -72,8 +90,15 @@ def _load(path: Path) -> Mapping[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it is not YAML"
         raise PdfGridError(f"'{path}'{where}: {problem}. Text with a colon inside needs quotes.") from error
-    if not isinstance(values, dict):
+    except RecursionError as error:
+        raise PdfGridError(f"'{path}' is nested too deeply, or holds a value inside itself.") from error
+    if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
         raise PdfGridError(f"'{path}' must consist of lines such as 'Format: {FORMAT}'.")
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if (before := lines.setdefault(str(key.value), line)) != line:
+            raise PdfGridError(f"'{path}' has the key '{key.value}' twice, in lines {before} and {line}. Remove one of the two.")
     return values
 
 
@@ -81,9 +106,22 @@ def _info(path: Path, values: Mapping[str, Any]) -> PdfInfo:
     defaults = PdfInfo(description="")
     known = {name: _converted(path, values, key, type(getattr(defaults, name))) for key, name in _FIELDS.items() if key in values}
     assumed = dict(zip(_MASSES, defaults.quark_masses_GeV, strict=True))
+    for key, (low, high) in _LIMITS.items():
+        if key in values and not low <= known[_FIELDS[key]] <= high:
+            raise PdfGridError(f"'{path}': '{key}' must lie between {low:g} and {high:g}, got {values[key]}.")
+    _check_range(path, values, "XMin", "XMax", 1.0)
+    _check_range(path, values, "QMin", "QMax", math.inf)
     masses = tuple(_convert(path, key, (assumed | dict(values))[key], float) for key in _MASSES)
     further = {str(key): value for key, value in values.items() if key not in _FIELDS and key not in _OTHERS}
     return PdfInfo(**known, quark_masses_GeV=masses, alpha_s=_alpha_s(path, values), further=further)
+
+
+def _check_range(path: Path, values: Mapping[str, Any], low_key: str, high_key: str, highest: float) -> None:
+    """The grids say themselves where they begin and end, but other programs believe this."""
+    low, high = (_converted(path, values, key, float) for key in (low_key, high_key))
+    if not 0 < low < high <= highest:
+        upper = f", which is at most {highest:g}" if highest < math.inf else ""
+        raise PdfGridError(f"'{path}': '{low_key}' must be positive and below '{high_key}'{upper}, got {low:g} and {high:g}.")
 
 
 def _alpha_s(path: Path, values: Mapping[str, Any]) -> AlphaS | None:
@@ -113,11 +151,14 @@ def _converted(path: Path, values: Mapping[str, Any], key: str, kind: type) -> A
 def _convert(path: Path, key: str, value: Any, kind: type) -> Any:
     """To text, an integer or a number; YAML 1.1 takes 1e-9 for text."""
     try:
+        if kind is not str and (isinstance(value, bool) or not math.isfinite(float(value))):
+            raise ValueError
         if kind is int and float(value) != int(float(value)):
             raise ValueError
         return kind(value)
     except (TypeError, ValueError, OverflowError):
-        raise PdfGridError(f"'{path}': '{key}' must be {'an integer' if kind is int else 'a number'}, got {value!r}.") from None
+        wanted = "an integer" if kind is int else "a finite number"
+        raise PdfGridError(f"'{path}': '{key}' must be {wanted}, got {shown(repr(value))}.") from None
 
 
 def _quoted(keys: list[str]) -> str:

@@ -37,6 +37,10 @@ FORMAT = "lhagrid1"
 _SEPARATOR = "---"
 #: Beginning of a number as Fortran writes it, to recognise several without space between them.
 _NUMBER = re.compile(r"[-+]?\d*\.\d*(?:[eE][-+]?\d\d)?")
+#: A number as programs write it; Python itself also takes 1_0 and the digits of every script, and C and Fortran do not.
+_PLAIN_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+#: Partons have at most ten digits, as nuclei.
+_PARTON = re.compile(r"[-+]?\d{1,10}", re.ASCII)
 #: Significant digits of densities after the first.
 _DIGITS = 10
 
@@ -117,7 +121,7 @@ class _Parser:
         for number, line in enumerate(header.lines, start=header.first_line):
             key, colon, value = line.partition(":")
             if line.strip() and not colon:
-                self.fail(number, f"the header has lines such as 'Format: {FORMAT}', got '{_shown(line)}'")
+                self.fail(number, f"the header has lines such as 'Format: {FORMAT}', got '{shown(line)}'")
             if key.strip() == "Format":
                 if value.strip() != FORMAT:
                     self.fail(number, f"the format is '{value.strip()}', and '{FORMAT}' is the one that can be read")
@@ -153,10 +157,9 @@ class _Parser:
         return [self._number(word, block.first_line + k) for word in block.lines[k].split()]
 
     def _number(self, word: str, line: int) -> float:
-        try:
-            value = float(word)
-        except ValueError:
-            self.fail(line, f"'{_shown(word)}' is not a number{_glued(word)}")
+        if not _PLAIN_NUMBER.fullmatch(word):
+            self.fail(line, f"'{shown(word)}' is not a number{_glued(word)}")
+        value = float(word)
         if not math.isfinite(value):
             self.fail(line, f"'{word}' is not finite")
         return value
@@ -164,8 +167,8 @@ class _Parser:
     def _partons(self, block: _Block) -> tuple[int, ...]:
         words, line = block.lines[2].split(), block.first_line + 2
         for word in words:
-            if not re.fullmatch(r"[-+]?\d+", word):
-                self.fail(line, f"here stand the partons, integers such as 21 for the gluon, got '{_shown(word)}'")
+            if not _PARTON.fullmatch(word):
+                self.fail(line, f"here stand the partons, integers such as 21 for the gluon, got '{shown(word)}'")
         return tuple(map(int, words))
 
     def _rows(self, block: _Block, pdg_ids: Sequence[int], num_rows: int) -> np.ndarray:
@@ -179,8 +182,9 @@ class _Parser:
                 self.fail(first + k, f"a row needs {len(pdg_ids)} numbers, one per parton of line {first - 1}, got {len(row)}")
         if len(words) != num_rows:
             self.fail(first, f"{num_rows} rows must follow, one per pair of nodes in x and Q, but {len(words)} do until '{_SEPARATOR}'")
+        plain = all(line.isascii() and "_" not in line for line in lines)
         try:
-            values = np.array(words, np.float64)
+            values = np.array(words if plain else [np.nan], np.float64)
         except ValueError:
             values = np.full(1, np.nan)
         if not np.isfinite(values).all():
@@ -199,5 +203,6 @@ def _glued(word: str) -> str:
     return f": {len(parts)} numbers stand without a space between them, as Fortran writes them when a column is too narrow"
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """The beginning of a text that may be long."""
     return text if len(text) <= 60 else f"{text[:57]}..."

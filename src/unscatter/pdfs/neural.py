@@ -9,9 +9,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from unscatter.errors import SettingsError
 from unscatter.pdfs.components import COMPONENTS, Norms
 from unscatter.pdfs.preprocessing import preprocess
 
+#: Every weight is a parameter of the fit with a name, a prior and derivatives of its own; NNPDF's network has some 800.
+_MOST_WEIGHTS = 10_000
 #: The network's output is kept within this many logarithms, smoothly, so that no wild step overflows.
 _LOG_RANGE = 4.0
 
@@ -31,6 +34,9 @@ class Neural:
         sum_rules: whether number and momentum sum rules hold.
         positivity: whether densities are positive everywhere.
 
+    Raises:
+        SettingsError: more weights than a fit can determine by any means.
+
     Example:
         >>> form = Neural(hidden=(8,))
         >>> form(torch.tensor(form.start), torch.tensor([0.1, 0.5])).shape
@@ -42,6 +48,13 @@ class Neural:
     sum_rules: bool = True
     positivity: bool = True
     name: str = field(default="neural", init=False)
+
+    def __post_init__(self) -> None:
+        if self._num_weights > _MOST_WEIGHTS:
+            raise SettingsError(
+                f"hidden layers {list(self.hidden)} make {self._num_weights:,} weights, each a parameter of the fit, and at most "
+                f"{_MOST_WEIGHTS:,} make sense. Use for example {list(Neural.hidden)}."
+            )
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:

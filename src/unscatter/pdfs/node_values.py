@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from unscatter.errors import SettingsError
 from unscatter.pdfs.components import COMPONENTS, Norms
 from unscatter.pdfs.preprocessing import preprocess
 
@@ -30,6 +31,9 @@ class NodeValues:
         sum_rules: whether number and momentum sum rules hold.
         positivity: whether densities are positive everywhere.
 
+    Raises:
+        SettingsError: nodes that do not increase, or are too near to one another to be told apart.
+
     Example:
         >>> form = NodeValues()
         >>> form(torch.tensor(form.start), torch.tensor([0.1, 0.5])).shape
@@ -40,6 +44,15 @@ class NodeValues:
     sum_rules: bool = True
     positivity: bool = True
     name: str = field(default="nodes", init=False)
+
+    def __post_init__(self) -> None:
+        for left, right in zip(self.nodes, self.nodes[1:], strict=False):
+            if not 0 < left < right < 1:
+                raise SettingsError(f"'nodes' must increase strictly between 0 and 1, but {right:g} follows {left:g}.")
+            if f"{left:g}" == f"{right:g}":
+                raise SettingsError(
+                    f"the nodes {left!r} and {right!r} are the same in six digits, with which they name their parameters. Move them apart."
+                )
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:

@@ -2,6 +2,7 @@
 
 from unscatter.pipeline.asimov import asimov_events
 from unscatter.pipeline.bijections import Bijection, Box, Product, Simplex
+from unscatter.pipeline.channels import check_channel_name
 from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.curves import CurveFamily
 from unscatter.pipeline.derivatives import jacobian
@@ -26,6 +27,7 @@ __all__ = [
     "Simplex",
     "SyntheticEvents",
     "asimov_events",
+    "check_channel_name",
     "fisher_information",
     "jacobian",
     "latent_information",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -27,6 +27,8 @@ _RANDOM_POINTS = 3
 _REPEATS = 3
 #: Relative change of events and rates per relative change of a parameter that single precision cannot tell from rounding.
 _INVISIBLE = 1e-6
+#: Factor beyond all numbers of events that a theory gives where it was tried, up to which parameters may still explain what is seen.
+_UNEXPLAINED = 2.0
 #: What users' own functions raise when they are wrong. The check reports it; anything else is a bug that should be seen.
 _USER_ERRORS = (UnscatterError, RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError)
 
@@ -95,7 +97,8 @@ class CheckReport:
         unreached: parameters that no gradient reaches.
         events_per_second: events through theory, sampler and detector, all channels together.
         events_per_second_with_gradient: the same with the way back to the parameters.
-        has_rates: the theory gives expected counts.
+        expected_counts: recorded events that the theory makes one expect, by channel, at each of the points that were tried, of which the
+            start is the first; empty where it says nothing about rates, or something is wrong.
         has_information: the theory can be differentiated as the Cramer-Rao bound needs it.
         generator: recommended generator, ``direct`` or ``network``.
         methods: names of the methods that can run.
@@ -107,7 +110,7 @@ class CheckReport:
     unreached: tuple[str, ...]
     events_per_second: float
     events_per_second_with_gradient: float
-    has_rates: bool
+    expected_counts: Mapping[str, tuple[float, ...]]
     has_information: bool
     generator: str
     methods: tuple[str, ...]
@@ -116,6 +119,33 @@ class CheckReport:
     def ok(self) -> bool:
         """Nothing stands in the way of a fit."""
         return not self.problems
+
+    @property
+    def has_rates(self) -> bool:
+        """The theory gives expected counts."""
+        return bool(self.expected_counts)
+
+    def rate_note(self, channel: str, seen: float) -> str | None:
+        """What to look at where the number of events seen is out of the theory's reach; None where it is not.
+
+        Args:
+            channel: which.
+            seen: events of the channel as they are compared, or the sum of their weights.
+
+        Example:
+            >>> from unscatter.problems import proxy1d
+            >>> report = proxy1d(nodes=33).check(num_events=64)
+            >>> report.rate_note("proton", 90_000.0) is None
+            True
+        """
+        expected = self.expected_counts.get(channel, ())
+        if not expected or min(expected) / _UNEXPLAINED <= seen <= _UNEXPLAINED * max(expected):
+            return None
+        return (
+            f"channel '{channel}' has {_count(seen)} events, but the theory expects {_count(expected[0])} at the start, and from "
+            f"{_count(min(expected))} to {_count(max(expected))} where it was tried.\n"
+            "Look at the luminosity and its unit, and at columns and cuts; or fit shapes alone: method.rates: off"
+        )
 
     def require_ok(self) -> CheckReport:
         """The report itself, or a TheoryError that lists all problems."""
@@ -198,7 +228,7 @@ class _Trial:
             unreached=unreached,
             events_per_second=forward,
             events_per_second_with_gradient=backward,
-            has_rates=works and self._density(self._points()[0][1]).expected_counts is not None,
+            expected_counts=self._expected_counts() if works else {},
             has_information=has_information,
             generator=recommended_generator(self.problem),
             methods=("gan",) if works else (),
@@ -387,6 +417,12 @@ class _Trial:
         bad = [name for name, value in zip(self.problem.space.names, gradient.tolist(), strict=True) if not math.isfinite(value)]
         return f"the gradient by {bad} is not finite." if bad else None
 
+    def _expected_counts(self) -> dict[str, tuple[float, ...]]:
+        with torch.no_grad():
+            found = [self._synthesize(parameters).expected_counts for _, parameters in self._points()]
+        counts = [expected.tolist() for expected in found if expected is not None]
+        return dict(zip(self.problem.channels, zip(*counts, strict=True), strict=True)) if counts else {}
+
     def _information(self) -> tuple[bool, tuple[str, ...]]:
         point = self._points()[0][1].double()
         try:
@@ -428,6 +464,10 @@ def _hint(error: Exception) -> str:
         word in text for word in ("numpy()", "data pointer", "requires grad", ".item()", "vmap", "data-dependent", "Tensor.tolist")
     )
     return f"\n{NO_GRADIENT_HINT}" if leaves_torch else ""
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _rounded(parameters: Tensor) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from unscatter.arrays import Density, Events, Grid, RandomStream
 from unscatter.detectors import unweight
 from unscatter.errors import ColumnError, ParameterError, SettingsError
+from unscatter.pipeline.channels import check_channel_name
 from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.check import check as check_problem
 from unscatter.pipeline.curves import CurveFamily
@@ -51,7 +52,8 @@ class Problem:
     Raises:
         ParameterError: truth or start do not fit the space, or the space does not fit the theory.
         ColumnError: an observable that the detector does not record.
-        SettingsError: nuisances of the space and of the detector differ, or the truth problem does not fit.
+        SettingsError: nuisances of the space and of the detector differ, the truth problem does not fit, or a channel's name could not be
+            that of a file.
 
     Example:
         >>> from unscatter.pipeline import ParameterSpace, Pipeline
@@ -78,6 +80,8 @@ class Problem:
     truth_problem: Problem | None = None
 
     def __post_init__(self) -> None:
+        for channel in self.channels:
+            check_channel_name(channel)
         if self.space.physics_shape != self.pipeline.theory.parameter_shape:
             raise ParameterError(
                 f"the space has physics parameters of shape {self.space.physics_shape}, "

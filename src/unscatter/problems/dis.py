@@ -31,6 +31,11 @@ _PSEUDO_DATA_TRUTH = (
 )
 #: Relative difference between the beams of events and problem that is taken for another set of beams.
 _MAX_DEVIATION = 0.01
+#: The same of a single event.  Three significant digits of x, Q2 and y move it by 1.5 %, four decimals of the lowest x by a few per cent.
+_MAX_EVENT_DEVIATION = 0.1
+#: So many single events, or this share where that is more, may be off by accident.  Resolution does not make any: what it does to Q2 and
+#: y, it does to the x that follows from them, except where x or y end outside (0, 1); those events are not counted.
+_FEW, _FEW_SHARE = 3, 0.01
 
 
 def dis(
@@ -188,16 +193,29 @@ class MeasuredElectrons:
 
 
 def _check_beams(channel: str, events: Events, beams: Beams) -> None:
-    """Most events must obey Q2 = x y s; a few may be rounded, or have lost their meaning to the resolution."""
+    """Events must obey Q2 = x y s; a few may be rounded, or have lost their meaning to the resolution."""
     if any(name not in events.columns for name in ("x", "Q2", "y")):
         return
     x, Q2, y = (events.column(name).double() for name in ("x", "Q2", "y"))
-    s = float((Q2 / (x * y)).median())
+    ratio = Q2 / (x * y * beams.s)
+    s = beams.s * float(ratio.median())
     if not abs(s / beams.s - 1) < _MAX_DEVIATION:
         raise EventsError(
             f"the events of channel '{channel}' belong to other beams: the median of Q2 / (x y) is {s:g} GeV2, but beams of "
             f"{beams.electron_energy_GeV:g} on {beams.hadron_energy_GeV:g} GeV have s = {beams.s:g} GeV2.\n"
             "Give the problem the beams of the events, or look whether the columns x, Q2 (in GeV2) and y are what their names say."
+        )
+    meaningful = (x > 0) & (x < 1) & (y > 0) & (y < 1)
+    off = meaningful & ~((ratio - 1).abs() < _MAX_EVENT_DEVIATION)
+    num_off, num_all = int(off.sum()), int(meaningful.sum())
+    if num_off > max(_FEW, _FEW_SHARE * num_all):
+        row = int(off.int().argmax())
+        raise EventsError(
+            f"{num_off:,} of {num_all:,} events of channel '{channel}' do not belong to the beams: Q2 / (x y) is off s = {beams.s:g} GeV2 "
+            f"by more than {_MAX_EVENT_DEVIATION:.0%}, where at most {_FEW_SHARE:.0%} may be. The first is row {row}, counted from 0, with "
+            f"x = {float(x[row]):g}, Q2 = {float(Q2[row]):g} GeV2, y = {float(y[row]):g}.\n"
+            "Take x, Q2 and y from one reconstruction, and look whether samples of several beams are mixed; or cut these events: "
+            f"cuts: ['abs(Q2 / (x * y * {beams.s:g}) - 1) < {_MAX_EVENT_DEVIATION:g}']."
         )
 
 

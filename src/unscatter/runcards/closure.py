@@ -15,6 +15,7 @@ to equal the distance from the truth.  Definitions: NNPDF Collaboration, arXiv:1
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ LEVELS = (0, 1, 2)
 
 #: Kind and version of the file that marks the directory of a closure test.
 _KIND, _VERSION = "unscatter-closure", 1
+#: Fits of a test: the error of a coverage of 68 % from N of them is 0.47 over the square root of N.
+_MOST_FITS = 10_000
 #: Seeds that stay readable in a runcard.
 _SEED_RANGE = 2**31
 
@@ -85,8 +88,8 @@ def run_closure(
         observers: who is told how each fit goes on.
 
     Raises:
-        SettingsError: another level, no fit, events from files, no known truth, no replicas at level 2, numbers of events that contradict
-            the luminosity.
+        SettingsError: another level, no fit or too many, events from files, no known truth, no replicas at level 2, numbers of events that
+            contradict the luminosity.
         RunError: something else is in the directory, or a test with other settings, or another process is at work there.
         DivergenceError: a fit was given up; the message names it.
     """
@@ -143,6 +146,11 @@ def checked_problem(card: Runcard, level: int, num_fits: int, seed: int) -> Prob
         raise SettingsError(f"the level of a closure test is 0, 1 or 2, got {level}.")
     if num_fits < 1 or seed < 0:
         raise SettingsError(f"a closure test needs at least one fit and a seed that is not negative, got {num_fits} fits and seed {seed}.")
+    if num_fits > _MOST_FITS:
+        raise SettingsError(
+            f"a closure test has at most {_MOST_FITS:,} fits, got {num_fits:,}: so many know a coverage to half a per cent, and each "
+            "leaves a run directory.\nSome hundred are enough to see a bias: --fits 100"
+        )
     if level == 2 and card.solve.replicas < 2:
         raise SettingsError(
             f"level 2 compares the spread of replicas with the distance from the truth, but 'solve.replicas' is {card.solve.replicas}.\n"
@@ -186,7 +194,7 @@ def _check_counts(card: Runcard, problem: Problem, events: SimulatedEvents) -> N
 def _claim(folder: Path, card: Runcard, level: int, seed: int) -> None:
     """Make the directory, or see that it belongs to the same test."""
     marker, facts = folder / "closure.json", _facts(card, level, seed)
-    if not marker.is_file():
+    if not os.path.isfile(marker):
         check_free(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from unscatter.detectors import Reconstruction
 from unscatter.pdfs import Functional, Neural, NodeValues, read_lhapdf
-from unscatter.pipeline import Problem
+from unscatter.pipeline import Problem, check_channel_name
 from unscatter.problems import dis, with_grid_truth
 from unscatter.runcards.section import InputPath, Section, check_order
 from unscatter.theories.dis import Beams, DisChannel
 
 _Positive = Annotated[float, Field(gt=0)]
 _Range = tuple[_Positive, _Positive]
+#: What a generator of random numbers takes.
+_LARGEST_SEED = 2**64 - 1
+#: The tables behind the densities have some 50 nodes in x and 24 in Q: more nodes show nothing new, and each pair of them is a row of a
+#: matrix with eight densities at all nodes in x.
+_AxisNodes = Annotated[int, Field(ge=2, le=1000)]
+_ChannelName = Annotated[str, AfterValidator(check_channel_name)]
 
 
 class BeamsSection(Section):
@@ -70,9 +76,7 @@ class NodesSection(Section):
 
     @model_validator(mode="after")
     def _check_nodes(self) -> NodesSection:
-        for left, right in zip(self.nodes, self.nodes[1:], strict=False):
-            if not left < right:
-                raise ValueError(f"'nodes' must increase strictly, but {right:g} follows {left:g}")
+        NodeValues(self.nodes)
         return self
 
 
@@ -83,12 +87,17 @@ class NeuralSection(Section):
     """Which parametrisation this is."""
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=Neural().hidden, min_length=1)
     """Columns of every hidden layer."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=_LARGEST_SEED)
     """Of the weights that a fit starts from."""
     sum_rules: bool = True
     """Whether number and momentum sum rules hold."""
     positivity: bool = True
     """Whether densities are positive."""
+
+    @model_validator(mode="after")
+    def _check_hidden(self) -> NeuralSection:
+        Neural(self.hidden)
+        return self
 
 
 _Form = FunctionalSection | NodesSection | NeuralSection
@@ -131,7 +140,7 @@ class DisSection(Section):
 
     name: Literal["dis"]
     """Which problem this is."""
-    channels: dict[str, ChannelSection] = Field(default=_EXAMPLE_CHANNELS, min_length=1)
+    channels: dict[_ChannelName, ChannelSection] = Field(default=_EXAMPLE_CHANNELS, min_length=1)
     """Measured sets of events by name, combined in one fit."""
     beams: BeamsSection = BeamsSection()
     """Of all channels."""
@@ -143,7 +152,7 @@ class DisSection(Section):
     """True Q2 in GeV2 of the events that the theory makes; a cut on the data as well when the detector is ideal."""
     y_range: _Range = (0.01, 0.95)
     """True y of these."""
-    nodes: tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=2)]] = (97, 49)
+    nodes: tuple[_AxisNodes, _AxisNodes] = (97, 49)
     """Of the grid in Q2 and y."""
     detector: Annotated[
         Annotated[Literal["ideal", "eic-like", "hera-like"], Tag("preset")]

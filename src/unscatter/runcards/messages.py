@@ -30,9 +30,11 @@ _CONSTRAINTS = {
     "bool_type": "must be true or false",
     "string_type": "must be a text; put it in quotes",
     "path_type": "must be a path",
+    "path_empty": "must be a path",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "too_short": "needs at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
     "dict_type": "must be a mapping, 'key: value'",
     "model_type": "must be a mapping, 'key: value'",
     "model_attributes_type": "must be a mapping, 'key: value'",
@@ -82,8 +84,8 @@ class Explainer:
 
     def _texts(self, errors: Sequence[ErrorDetails]) -> list[str]:
         """What is wrong in one place; a value that fits none of several types is one error, not one per type."""
-        if len(errors) > 1 and all(error["type"] in _CONSTRAINTS for error in errors):
-            wanted = " or ".join(dict.fromkeys(_CONSTRAINTS[error["type"]].format(**error.get("ctx", {})) for error in errors))
+        if len(errors) > 1 and all(error["type"] in (*_CONSTRAINTS, "literal_error") for error in errors):
+            wanted = " or ".join(dict.fromkeys(map(_wanted, errors)))
             return [f"{self.place(self._path(errors[0]))}: {wanted}, got {_shown(errors[0]['input'])}."]
         return [self._text(error) for error in errors]
 
@@ -93,6 +95,8 @@ class Explainer:
             case "extra_forbidden":
                 known = _keys(self._models(error["loc"][:-1]))
                 return f"{self.place(path)}: unknown key.{did_you_mean(str(path[-1]), known)} Known are {', '.join(known)}."
+            case "missing" if path and isinstance(path[-1], int):
+                return f"{self.place(path[:-1])}: needs another entry behind {_shown(given)}."
             case "missing":
                 return f"{self.place(path)}: this key is missing."
             case "union_tag_not_found" if isinstance(given, dict):
@@ -107,7 +111,7 @@ class Explainer:
             case "literal_error":
                 return f"{self.place(path)}: {_one_of(given, _literals(context['expected']))}"
             case "value_error":
-                return f"{self.place(path)}: {context['error']}."
+                return f"{self.place(path)}: {str(context['error']).removesuffix('.')}."
             case kind if kind in _CONSTRAINTS:
                 return f"{self.place(path)}: {_CONSTRAINTS[kind].format(**context)}, got {_shown(given)}."
         return f"{self.place(path)}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {_shown(given)}."
@@ -136,6 +140,14 @@ class Explainer:
             elif tagged:
                 models = tagged
         return models
+
+
+def _wanted(error: ErrorDetails) -> str:
+    """What a value should have been, in words."""
+    context = error.get("ctx", {})
+    if error["type"] == "literal_error":
+        return f"must be one of {_quoted(_literals(context['expected']))}"
+    return _CONSTRAINTS[error["type"]].format(**context)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -25,6 +25,8 @@ from unscatter.runcards.events import complete_parameters
 from unscatter.runcards.section import InputPath, Section
 
 _Positive = Annotated[float, Field(gt=0)]
+#: No memory holds more; what a machine's own can hold is found where the grid is made.
+_MOST_NODES = 10**15
 
 _Truth = Annotated[
     dict[str, float] | None,
@@ -46,7 +48,7 @@ class Proxy1DSection(Section):
     """Luminosity per channel, in the inverse unit of the cross section, instead of ``num_events``."""
     rates: bool = True
     """Whether the theory gives expected numbers of events at all."""
-    nodes: int = Field(default=129, ge=2)
+    nodes: int = Field(default=129, ge=2, le=_MOST_NODES)
     """Nodes of the grid."""
     detector: tuple[StageSection, ...] = ()
     """Stages between true and measured events, in their order; ideal when empty."""
@@ -73,7 +75,7 @@ class Proxy2DSection(Section):
     """Which problem this is."""
     luminosity: _Positive | None = None
     """Luminosity in the inverse unit of the density's integral; null where numbers of events carry no information."""
-    nodes: int = Field(default=129, ge=2)
+    nodes: int = Field(default=129, ge=2, le=_MOST_NODES)
     """Nodes along each axis of the grid."""
     detector: tuple[StageSection, ...] = ()
     """Stages between true and measured events, in their order; ideal when empty."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from unscatter.events.locations import is_remote
@@ -16,7 +16,7 @@ from unscatter.problems import example_file
 class Section(BaseModel):
     """A frozen group of settings that knows all its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 #: How the path of an example file that comes with the package begins.
@@ -30,12 +30,19 @@ def _absolute(path: Path, info: Any) -> Path:
     return (base / path.expanduser()).absolute()
 
 
+def _not_empty(value: Any) -> Any:
+    """An empty path would be the directory of the runcard."""
+    if value == "":
+        raise PydanticCustomError("path_empty", "a path must not be empty")
+    return value
+
+
 #: A file that is read: relative paths start at the directory of the runcard, ``example:NAME`` is a file that comes with the package.
-InputPath = Annotated[Path, AfterValidator(_absolute)]
+InputPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_absolute)]
 
 
 def _location(value: Any, info: Any) -> Path | str:
-    if not isinstance(value, str | os.PathLike):
+    if not isinstance(_not_empty(value), str | os.PathLike):
         raise PydanticCustomError("path_type", "a path was expected")
     return value if isinstance(value, str) and is_remote(value) else _absolute(Path(value), info)
 

@@ -13,9 +13,13 @@ from typing import Any
 import yaml
 
 from unscatter.errors import SettingsError
+from unscatter.yaml_nodes import CheckedValues, too_many_values
 
 #: Keys and positions from the top of the document to a value.
 KeyPath = tuple[str | int, ...]
+
+#: Longest excerpt of a line in a message.
+_SHOWN = 120
 
 _CORE_SCHEMA = (
     ("null", r"~|null|Null|NULL|", "~nN\0"),
@@ -26,7 +30,7 @@ _CORE_SCHEMA = (
 )
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(CheckedValues, yaml.SafeLoader):
     """PyYAML's safe loader with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (filled below; PyYAML wants a plain class attribute)
@@ -58,7 +62,7 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         The value, and the line (from 1) of each key and list item.
 
     Raises:
-        SettingsError: the text is not YAML, a key stands twice in a mapping, or a value holds itself.
+        SettingsError: the text is not YAML, a key stands twice in a mapping, a value holds itself, or aliases make too many values.
 
     Example:
         >>> parse("rates: on\nstart:\n  rate: 1e-3\n", "text")
@@ -69,6 +73,8 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         node = loader.get_single_node()
         if node is None:
             return None, {}
+        if problem := too_many_values(node):
+            raise SettingsError(f"'{source}' {problem}")
         lines: dict[KeyPath, int] = {}
         _visit(node, (), lines, source)
         return loader.construct_document(node), lines
@@ -114,7 +120,7 @@ def _syntax_message(error: yaml.MarkedYAMLError, text: str, source: str) -> str:
     if mark is None:
         return f"'{source}' is not YAML: {error.problem}."
     lines = text.splitlines()
-    shown = f"\n  {lines[mark.line]}\n  {' ' * mark.column}^" if mark.line < len(lines) else ""
+    shown = f"\n  {lines[mark.line][:_SHOWN]}\n  {' ' * mark.column}^" if mark.line < len(lines) and mark.column < _SHOWN else ""
     began = error.context_mark
     since = f" (begun in line {began.line + 1})" if began is not None and began.line != mark.line else ""
     context = f" {error.context}{since}:" if error.context else ""

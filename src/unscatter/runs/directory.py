@@ -20,6 +20,9 @@ from unscatter.runs.checkpoints import Checkpoint, read_checkpoint, write_checkp
 from unscatter.runs.locking import locked
 from unscatter.runs.metrics import append_record, read_records, truncate_records
 
+#: Of a name that is proposed: with a number behind it, every file system takes it.
+_LONGEST_STEM = 100
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -73,6 +76,17 @@ class RunDirectory:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(run._marker, {"kind": cls._KIND, "version": cls.FORMAT_VERSION, "created": created})
         return run
+
+    @classmethod
+    def check_free(cls, path: str | Path) -> None:
+        """Refuse a path where a new run cannot be made because something is there, or the system cannot look at it.
+
+        Raises:
+            RunError: a run, a file, a directory that is not empty, or an impossible path.
+        """
+        path = _usable(path)
+        # The working directory has no name as '.', and the message proposes another name beside it.
+        cls(path if path.name else path.absolute())._refuse_existing()
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -370,9 +384,9 @@ def _read_json(path: Path) -> Any:
 
 
 def _free_name(path: Path) -> Path:
-    """The first of ``path-2``, ``path-3``, ... that does not exist."""
-    number = 2
-    while (candidate := path.with_name(f"{path.name}-{number}")).exists():
+    """The first of ``path-2``, ``path-3``, ... that does not exist; of ``runs/fit-2``, ... where the path ends without a name, as ``/``."""
+    path, number = path if path.name not in ("", "..") else Path("runs/fit"), 2
+    while os.path.lexists(candidate := path.with_name(f"{path.name[:_LONGEST_STEM]}-{number}")):
         number += 1
     return candidate
 

@@ -165,9 +165,7 @@ def check_free(path: str | Path) -> None:
     Raises:
         RunError: a run, a file, or a directory that is not empty.
     """
-    # The working directory has no name as '.', and the message proposes another name beside it.
-    path = Path(path) if Path(path).name else Path(path).absolute()
-    RunDirectory(path)._refuse_existing()
+    RunDirectory.check_free(path)
 
 
 def open_unfinished(path: str | Path) -> RunDirectory:

@@ -4,6 +4,6 @@ from unscatter.solve.fit import Fit
 from unscatter.solve.loop import solve
 from unscatter.solve.observers import Observer, Observers
 from unscatter.solve.settings import SolveSettings
-from unscatter.solve.sources import EventsGiven, as_source, count_compared
+from unscatter.solve.sources import Compared, EventsGiven, as_source, count_compared
 
-__all__ = ["EventsGiven", "Fit", "Observer", "Observers", "SolveSettings", "as_source", "count_compared", "solve"]
+__all__ = ["Compared", "EventsGiven", "Fit", "Observer", "Observers", "SolveSettings", "as_source", "count_compared", "solve"]

@@ -17,7 +17,8 @@ class SolveSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    steps: int = Field(default=2000, ge=1)
+    # A thousand steps a second would take thirty years; beyond what a float holds, schedules fail.
+    steps: int = Field(default=2000, ge=1, le=10**12)
     """Steps of a round; the step sizes fall along it, and the generator is averaged over its tail."""
     max_rounds: int = Field(default=3, ge=1)
     """A fit that has not converged at the end of a round goes on for another one, up to so many."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 
@@ -24,6 +24,7 @@ from unscatter.events import (
 )
 from unscatter.events.store import EventStore
 from unscatter.events.streaming import Channel
+from unscatter.events.streaming.sums import weight_sums
 from unscatter.exchange import Exchange
 from unscatter.pipeline import Problem
 from unscatter.solve.settings import SolveSettings
@@ -84,15 +85,28 @@ def warn_if_sorted(events: EventsGiven, num_ranks: int) -> None:
         sample.warn_if_sorted(channel, num_ranks)
 
 
-def count_compared(problem: Problem, channel: str, events: Events | StoredEvents) -> tuple[int, int]:
-    """How many events of a channel are compared, and how many are given: the others are cut.
+class Compared(NamedTuple):
+    """How many events of a channel take part in a fit."""
+
+    num_events: int
+    """Events that are compared: the others are cut."""
+    num_given: int
+    """Events that are given."""
+    sum_of_weights: float
+    """Of those that are compared; their number where they have no weights."""
+
+
+def count_compared(problem: Problem, channel: str, events: Events | StoredEvents) -> Compared:
+    """How many events of a channel are compared, and how many are given.
 
     Raises:
         EventsError: they belong to other beams, or none is left.
     """
     if isinstance(events, StoredEvents):
-        return _streamed(problem, channel, events).num_rows, events.opened.num_rows
-    return problem.prepare(channel, events).num_events, events.num_events
+        kept = _streamed(problem, channel, events)
+        return Compared(kept.num_rows, events.opened.num_rows, weight_sums(kept)[0])
+    prepared = problem.prepare(channel, events)
+    return Compared(prepared.num_events, events.num_events, float(prepared.weights_or_ones().double().sum()))
 
 
 def split_off(source: EventSource, settings: SolveSettings) -> tuple[EventSource, EventSource | None]:

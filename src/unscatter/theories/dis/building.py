@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,9 +43,11 @@ def build_file(settings: TableSettings, path: str | Path, *, replace: bool = Fal
 
     Raises:
         MissingExtraError: hoppet is not installed.
-        TableError: the file exists, another process is building it, it cannot be written, or hoppet failed.
+        TableError: the file exists or is a directory, another process is building it, it cannot be written, or hoppet failed.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        raise TableError(f"'{path}' is a directory, and a table is one file. Write for example {path / 'my_table.npz'}.")
     with _locked(path):
         if path.exists() and not replace:
             raise TableError(f"'{path}' exists already and is not written over. Choose another name, or allow it: --force")

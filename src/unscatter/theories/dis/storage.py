@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unscatter.errors import SettingsError, TableError
+from unscatter.errors import SettingsError, TableError, first_line
 from unscatter.files import atomic_write, missing_path
 from unscatter.theories.dis.settings import TableSettings
-from unscatter.theories.dis.tables import DisTables
+from unscatter.theories.dis.tables import DisTables, kernel_shapes
 
 #: Version of the format; files of another one are refused.
 FORMAT_VERSION = 1
@@ -27,6 +30,12 @@ SHIPPED: tuple[str, ...] = ("lo", "nlo", "nnlo")
 
 _FORMAT = "unscatter theory tables of deep-inelastic scattering"
 _BUILD = "Build it: unscatter tables build --help"
+
+#: What the readers of archives, arrays and JSON raise at bytes that no writer of them made; a single bit can lead to any of these.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, MemoryError,
+    ArithmeticError, SyntaxError,
+)  # fmt: skip
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -44,14 +53,7 @@ def load_tables(name_or_path: str | Path) -> DisTables:
         >>> load_tables("lo").settings.order
         'LO'
     """
-    path = _path_of(name_or_path)
-    header, arrays = _read_checked(path)
-    try:
-        settings = TableSettings.from_mapping(header["settings"])
-    except SettingsError as error:
-        _damaged(path, str(error))
-    kernels = {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items()}
-    return DisTables(settings, kernels, header["engine"])
+    return _load(_path_of(name_or_path))[1]
 
 
 def table_facts(name_or_path: str | Path) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def table_facts(name_or_path: str | Path) -> dict[str, Any]:
         0.13
     """
     path = _path_of(name_or_path)
-    header, _ = _read_checked(path)
+    header, _ = _load(path)
     return {"path": path, "size": path.stat().st_size, **header}
 
 
@@ -73,36 +75,84 @@ def _path_of(name_or_path: str | Path) -> Path:
     if name_or_path in SHIPPED:
         return Path(str(resources.files("unscatter.theories.dis") / "data" / f"{name_or_path}.npz"))
     path = Path(name_or_path)
-    if not path.is_file():
-        raise TableError(
-            f"{missing_path(path)}\nTables in the package are {', '.join(SHIPPED)}; build one of your own: unscatter tables build --help"
-        )
-    return path
+    # Unlike the methods of a path, these do not mind names that are too long.
+    if os.path.isfile(path):
+        return path
+    exists = f"'{path}' is {'a directory' if os.path.isdir(path) else 'no regular file'}, not a theory table."
+    raise TableError(
+        f"{exists if os.path.exists(path) else missing_path(path)}\n"
+        f"Tables in the package are {', '.join(SHIPPED)}; build one of your own: unscatter tables build --help"
+    )
 
 
-def _read_checked(path: Path) -> tuple[dict[str, Any], Arrays]:
+def _load(path: Path) -> tuple[dict[str, Any], DisTables]:
+    """Read a file and check all that it holds: nobody behind this point meets a table with a part missing, or of another shape."""
     header, arrays = _read(path)
     if header.get("format") != _FORMAT:
         raise TableError(f"'{path}' is not a theory table. {_BUILD}")
-    if header.get("version") != FORMAT_VERSION:
-        raise TableError(f"'{path}' is of format version {header.get('version')}, and this unscatter reads {FORMAT_VERSION}. {_BUILD}")
+    if type(version := header.get("version")) is not int or version != FORMAT_VERSION:
+        raise TableError(f"'{path}' is of format version {version!r}, and this unscatter reads {FORMAT_VERSION}. {_BUILD}")
     if header.get("checksum") != _checksum(header, arrays):
         _damaged(path, "its checksum does not match its content")
-    return header, arrays
+    settings = _settings(path, header.get("settings"))
+    if not isinstance(engine := header.get("engine"), str):
+        _damaged(path, f"it does not say in words what computed it, but {engine!r}")
+    _check_arrays(path, settings, arrays)
+    return header, DisTables(settings, {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items()}, engine)
+
+
+def _settings(path: Path, values: object) -> TableSettings:
+    if not isinstance(values, dict):
+        _damaged(path, f"its settings are not given by name, but as {values!r}")
+    if missing := [field.name for field in dataclasses.fields(TableSettings) if field.name not in values]:
+        _damaged(path, f"its settings lack {missing}")
+    try:
+        return TableSettings.from_mapping(values)
+    except SettingsError as error:
+        _damaged(path, str(error).removesuffix("."))
+
+
+def _check_arrays(path: Path, settings: TableSettings, arrays: Arrays) -> None:
+    shapes = kernel_shapes(settings)
+    if missing := [name for name in shapes if name not in arrays]:
+        _damaged(path, f"{len(missing)} of {len(shapes)} kernels are missing, such as '{missing[0]}'")
+    if unknown := [name for name in arrays if name not in shapes]:
+        _damaged(path, f"it has kernels that a table of order {settings.order} has not, such as '{unknown[0]}'")
+    for name, shape in shapes.items():
+        if arrays[name].dtype.kind != "f" or arrays[name].shape != shape:
+            got = f"{arrays[name].dtype} of the shape {arrays[name].shape}"
+            _damaged(path, f"kernel '{name}' must be numbers of the shape {shape} by its settings, but is {got}")
+        if not np.isfinite(arrays[name]).all():
+            _damaged(path, f"kernel '{name}' has values that are not finite")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
     try:
         # NumPy leaves a file open that it was given by name and cannot read.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return dict(json.loads(arrays.pop("header").tobytes())), arrays
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _damaged(path, str(error) or type(error).__name__)
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                _damaged(path, "it is not an archive of arrays, or cut short")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop("header").tobytes())
+    except TableError:
+        raise
+    except OSError as error:
+        _damaged(path, first_line(error))
+    except _DAMAGE as error:
+        raise TableError(_damage(path, "its content is damaged")) from error
+    if not isinstance(header, dict) or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        _damaged(path, "it holds something else than a header and arrays")
+    return header, arrays
+
+
+def _damage(path: Path, reason: str) -> str:
+    return f"'{path}' cannot be read as a theory table: {reason}. Copy the file again. {_BUILD}"
 
 
 def _damaged(path: Path, reason: str) -> NoReturn:
-    raise TableError(f"'{path}' cannot be read as a theory table: {reason}. Copy the file again. {_BUILD}")
+    raise TableError(_damage(path, reason))
 
 
 def save_tables(tables: DisTables, path: str | Path) -> None:

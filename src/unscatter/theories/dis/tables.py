@@ -15,6 +15,8 @@ from unscatter.theories.dis.nodes import Q_nodes, Q_weights, x_nodes, x_weights
 from unscatter.theories.dis.operators import EVOLUTION_FLAVOURS, coefficient_flavours, couplings, on_target
 from unscatter.theories.dis.settings import TableSettings
 
+#: Loops at which kernels of the evolution set in that vanish before, or equal another one.
+_FIRST_LOOPS = {"minus": 2, "quark_valence": 3}
 #: Points worked on at a time, which bounds the memory to some 50 MB.
 _BLOCK = 4096
 
@@ -204,6 +206,33 @@ class DisTables:
 
     def _check_scales(self, Q2: Tensor) -> None:
         _check_range("Q2", Q2, self.settings.Q2_range, " GeV2")
+
+
+def kernel_shapes(settings: TableSettings) -> dict[str, tuple[int, ...]]:
+    """Shapes of the kernels of a table, by their names; see :mod:`unscatter.theories.dis.operators` for what these mean.
+
+    Example:
+        >>> shapes = kernel_shapes(TableSettings(order="LO"))
+        >>> len(shapes), shapes["evolution/4/plus"]
+        (14, (10, 50, 50))
+    """
+    loops, num_x = settings.num_loops, settings.num_x_nodes
+    shapes: dict[str, tuple[int, ...]] = {}
+    for num_flavours, num_Q in zip((4, 5), settings.num_Q_nodes, strict=True):
+        shapes[f"alpha_s/{num_flavours}"] = (num_Q,)
+        for name in EVOLUTION_FLAVOURS:
+            exists = loops >= _FIRST_LOOPS.get(name.replace("bottom", "quark"), 1) and (num_flavours == 5 or not name.startswith("bottom"))
+            shapes |= {f"evolution/{num_flavours}/{name}": (num_Q, num_x, num_x)} if exists else {}
+        for power in range(1, loops):
+            names = [f"{observable}/{power}/{name}" for observable in ("F2", "FL", "xF3") for name in _coefficients(observable, power)]
+            shapes |= {f"coefficients/{num_flavours}/{name}": (num_x, num_x) for name in names}
+    return shapes
+
+
+def _coefficients(observable: str, power: int) -> tuple[str, ...]:
+    """Names of the coefficient functions in front of a power of the coupling."""
+    own = () if observable == "xF3" else ("gluon",) if power == 1 else ("gluon", "singlet")
+    return (*own, "plus") if power == 1 else (*own, "plus", "minus")
 
 
 def _as_points(values: Tensor) -> Tensor:
