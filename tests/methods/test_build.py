@@ -23,7 +23,7 @@ PROBLEM = two_channels()
 @pytest.mark.parametrize("use_rates", [True, False])
 def test_along_each_direction_a_step_of_events_tells_one_unit_or_less(use_rates: bool) -> None:
     counts, num_events = torch.tensor([900.0, 300.0], dtype=torch.float64), 500
-    directions = equal_directions(num_events * latent_curvature(PROBLEM, counts, use_rates), 0.1)
+    directions = equal_directions(num_events * latent_curvature(PROBLEM, PROBLEM.start_latent, counts, use_rates), 0.1)
     latent = PROBLEM.start_latent
     _, by_latent = jacobian(PROBLEM.space.to_parameters, latent)
     # Counts of 3 : 1 about a mean of one: 1.5 and 0.5 times the information of one event of each channel.
@@ -43,7 +43,7 @@ def test_with_the_prior_all_directions_of_a_fit_are_equally_steep(prior_width: f
     state = Gan(small(generator=GeneratorSettings(approach=0.1))).init(problem, source, RandomStream(3), num_steps=4)
     counts = source.counts.mean(0)
     # N F + 1 / sigma^2 is what all events and the prior tell; a step has its share of both.
-    known = float(counts.mean()) * latent_curvature(problem, source.effective_counts, True)
+    known = float(counts.mean()) * latent_curvature(problem, problem.start_latent, source.effective_counts, True)
     known = known + expected * torch.eye(len(known), dtype=torch.float64)
     directions = dict(state.static.generator.module.named_buffers())["directions"].double()
     share = small().num_events / float(counts.mean())

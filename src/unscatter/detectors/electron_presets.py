@@ -13,7 +13,7 @@ from unscatter.detectors.chain import Detector
 from unscatter.detectors.cuts import Cuts
 from unscatter.detectors.efficiency import Acceptance, Efficiency, check_range
 from unscatter.detectors.electron import ELECTRON_COLUMNS, DisKinematics, ElectronReconstruction
-from unscatter.detectors.hadrons import HADRON_COLUMN, Hadrons, Reconstruction
+from unscatter.detectors.hadrons import HADRON_COLUMN, Hadrons
 from unscatter.detectors.photoproduction import PhotoproductionSource, photoproduction_background
 from unscatter.detectors.protocol import DetectorStage
 from unscatter.detectors.resolution import Resolution
@@ -156,12 +156,7 @@ PRESETS: Mapping[str, ElectronPreset] = {
 
 
 def electron_detector(
-    preset: str,
-    beams: Beams,
-    *,
-    ranges: Ranges | None = None,
-    background: float | str | None = None,
-    reconstruction: Reconstruction = "electron",
+    preset: str, beams: Beams, *, ranges: Ranges | None = None, background: float | str | None = None, reconstruction: str = "electron"
 ) -> Detector:
     r"""A ready-made detector for deep-inelastic events, from ``("Q2", "y")`` to :data:`ELECTRON_COLUMNS`.
 

@@ -63,7 +63,7 @@ class Hadrons:
 
     resolution: Resolution
     _: KW_ONLY
-    method: Reconstruction = "average"
+    method: str = "average"
 
     def __post_init__(self) -> None:
         if self.method not in RECONSTRUCTIONS:
@@ -94,7 +94,7 @@ class Hadrons:
                 return Q2_y_sigma(Q2, y, hadron_y)
             case "e-sigma":
                 return Q2, y_e_sigma(y, hadron_y)
-            case "average":
+            case _:
                 hadron_width = self._width(2 * beams.electron_energy_GeV * hadron_y) / (2 * beams.electron_energy_GeV)
                 return Q2, _mean(y, electron_width * (1 - y), hadron_y, hadron_width)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unscatter.arrays import Events
-from unscatter.detectors import Cuts, Detector, DisKinematics, ElectronReconstruction, Ranges, Reconstruction, electron_detector
-from unscatter.errors import EventsError, SettingsError
+from unscatter.detectors import Cuts, Detector, DisKinematics, ElectronReconstruction, Ranges, electron_detector
+from unscatter.errors import ColumnError, EventsError, SettingsError
 from unscatter.events import keep_inside
 from unscatter.pdfs import Functional, PdfParametrisation
 from unscatter.pipeline import Bijection, Box, ParameterSpace, Pipeline, Problem, Simplex
@@ -50,7 +50,7 @@ def dis(
     detector: Detector | str = "ideal",
     ranges: Ranges | None = None,
     background: float | None = None,
-    reconstruction: Reconstruction = "electron",
+    reconstruction: str = "electron",
     observables: tuple[str, ...] = ("x", "Q2", "y"),
     measurements: Sequence[str] = (),
     sampler: Sampler | None = None,
@@ -185,11 +185,21 @@ class MeasuredElectrons:
         _check_beams(channel, events, self.beams)
         adds = tuple(name for name in self.derived if name not in events.columns)
         events = DisKinematics(self.beams, adds=adds)(events, events.values[..., :0], {})
+        self._check_columns(channel, events)
         for ranges in self.cuts:
             low = [-math.inf if low is None else low for low, _ in ranges.values()]
             high = [math.inf if high is None else high for _, high in ranges.values()]
             events = keep_inside(events, low, high, tuple(ranges))
         return events
+
+    def _check_columns(self, channel: str, events: Events) -> None:
+        missing = list(dict.fromkeys(name for ranges in self.cuts for name in ranges if name not in events.columns))
+        if missing:
+            raise ColumnError(
+                f"there are cuts on {missing}, which the events of channel '{channel}' do not have, only {list(events.columns)}; with this "
+                "reconstruction they follow from nothing else.\n"
+                f"Add them to the events, or do without these cuts: ranges={{'{missing[0]}': (None, None)}}."
+            )
 
 
 def _check_beams(channel: str, events: Events, beams: Beams) -> None:

@@ -162,18 +162,20 @@ def replica_starts(
     r"""Starting points and prior centres of the replicas.
 
     A single fit has the centre of the prior.  The replicas of an ensemble have draws :math:`\ell_r` of it, whose mean is that centre
-    whatever their number, and start where a Gaussian posterior around the start :math:`\ell_0` would be with that centre,
+    whatever their number, and start where the posterior around the start :math:`\ell_0` would be with that centre: at :math:`\ell(1)` of
 
-    .. math:: \ell_0 + C\,\frac{\ell_r - \bar\ell}{\sigma^2}, \qquad C = \left(N F_\ell + \sigma^{-2}\right)^{-1}:
+    .. math:: \frac{d\ell}{ds} = C(\ell)\,\frac{\ell_r - \bar\ell}{\sigma^2}, \qquad \ell(0) = \ell_0, \qquad
+        C(\ell) = \left(N F_\ell(\ell) + \sigma^{-2}\right)^{-1}
 
-    what the events do not determine varies from replica to replica as much as the prior allows, and the rest is left to the events.
-    With several ranks N counts the events of all, of which each has its shard.
+    What the events do not determine varies from replica to replica as much as the prior allows, and the rest is left to the events.  A
+    straight step with :math:`C(\ell_0)` would leave the curved valley of what the events determine far behind.  With several ranks N
+    counts the events of all, of which each has its shard.
     """
     replicas, width = events.num_replicas, problem.prior_width
-    start = problem.start_latent
+    start, observed = problem.start_latent, events.effective_counts
     ensemble = width is not None and replicas > 1
     preconditioned = settings.generator.kind == "direct" and settings.generator.precondition
-    curvature = latent_curvature(problem, events.effective_counts, use_rates) if ensemble or preconditioned else None
+    curvature = latent_curvature(problem, start, observed, use_rates) if ensemble or preconditioned else None
     latent, counts = start.expand(replicas, -1), num_ranks * float(events.counts.double().mean())
     if width is None:
         return Starts(latent.float().clone(), None, curvature, counts, _UNKNOWN_INFORMATION)
@@ -182,9 +184,26 @@ def replica_starts(
         return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), curvature, counts, known)
     shifts = width * _balanced(torch.randn(latent.shape, generator=rng.generator("prior"), dtype=torch.float64))
     assert curvature is not None
-    total = counts * curvature + torch.eye(len(start), dtype=torch.float64) * known
-    latent = start + torch.linalg.solve(total, shifts.T).T * known
+    latent = torch.stack([_moved_with_the_prior(problem, shift, curvature, counts, observed, use_rates) for shift in shifts])
     return Starts(latent.float(), (centre + shifts).float(), curvature, counts, known)
+
+
+def _moved_with_the_prior(problem: Problem, shift: Tensor, curvature: Tensor, counts: float, observed: Tensor, use_rates: bool) -> Tensor:
+    """Where the start goes when the prior's centre moves by a shift: one step of Runge and Kutta of the fourth order."""
+    assert problem.prior_width is not None
+    known = problem.prior_width**-2
+
+    def pull(curvature: Tensor) -> Tensor:
+        return torch.linalg.solve(counts * curvature + torch.eye(len(shift), dtype=torch.float64) * known, shift) * known
+
+    def pull_at(latent: Tensor) -> Tensor:
+        return pull(latent_curvature(problem, latent, observed, use_rates))
+
+    start = problem.start_latent
+    first = pull(curvature)
+    second = pull_at(start + first / 2)
+    third = pull_at(start + second / 2)
+    return start + (first + 2 * second + 2 * third + pull_at(start + third)) / 6
 
 
 def _balanced(draws: Tensor) -> Tensor:
@@ -193,11 +212,12 @@ def _balanced(draws: Tensor) -> Tensor:
     return (draws - draws.mean(0)) * (number / (number - 1)) ** 0.5
 
 
-def latent_curvature(problem: Problem, counts: Tensor, use_rates: bool) -> Tensor:
-    r"""Information of events about the latent numbers at the start, :math:`F_\ell = J^T F J` with :math:`J = \partial p / \partial \ell`.
+def latent_curvature(problem: Problem, latent: Tensor, counts: Tensor, use_rates: bool) -> Tensor:
+    r"""Information of events about the latent numbers, :math:`F_\ell = J^T F J` with :math:`J = \partial p / \partial \ell`.
 
     Args:
         problem: any problem.
+        latent: where, ``[latent_size]``.
         counts: observed events per channel, ``[channel]``, which give channels their weights; the result is for one event
             in each on average.
         use_rates: whether numbers of events are fitted too.
@@ -205,7 +225,6 @@ def latent_curvature(problem: Problem, counts: Tensor, use_rates: bool) -> Tenso
     Returns:
         ``[latent_size, latent_size]``, float64.
     """
-    latent = problem.start_latent
     information = fisher_information(problem, problem.space.to_parameters(latent), num_events=_DIRECTION_EVENTS)
     return latent_information(problem.space, latent, information.total(counts / counts.mean(), rates=use_rates))[1]
 
