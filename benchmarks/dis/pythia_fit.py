@@ -58,7 +58,7 @@ def make(args: argparse.Namespace) -> tuple[Problem, dict[str, Events]]:
         reconstruction=args.reconstruction,
         ranges=None if args.y_min is None else {"y": (args.y_min, 0.95)},
         y_range=(10.0 / beams.s, 1.0) if folded else (0.01, 0.95),
-        nodes=(97, 97) if folded else (97, 49),
+        nodes=(129, 129) if folded else (129, 97),
     )
     return problem, {name: fold(problem, sample, i) for i, (name, sample) in enumerate(events.items())} if folded else events
 
