@@ -46,6 +46,7 @@ class Norms:
     Args:
         sum_rules: whether number and momentum sum rules hold.
         groups: name of the group of each of :data:`SHARED`, which by default stand alone.
+        shares: starting shares of the shared components in the momentum that valence quarks leave; those of :data:`SHARED` by default.
 
     Example:
         >>> Norms(sum_rules=True, groups=("g", "sea", "sea", "sea", "sea")).fractions
@@ -54,6 +55,7 @@ class Norms:
 
     sum_rules: bool = True
     groups: tuple[str, ...] = tuple(SHARED)
+    shares: tuple[float, ...] = tuple(SHARED.values())
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -75,9 +77,7 @@ class Norms:
     @property
     def start(self) -> tuple[float, ...]:
         """A proton as one would guess it: the sea's flavours alike, strange and charm suppressed."""
-        shares = [
-            sum(share for share, group in zip(SHARED.values(), self.groups, strict=True) if group == name) for name in self.group_names
-        ]
+        shares = [sum(share for share, group in zip(self.shares, self.groups, strict=True) if group == name) for name in self.group_names]
         return tuple(shares) if self.sum_rules else (*VALENCE.values(), *(_SHARED_MOMENTUM * share for share in shares))
 
     @property

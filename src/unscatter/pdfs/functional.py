@@ -35,6 +35,10 @@ _PARAMETERS = {
     "strange": (0.0, 0.5, 0.2),
     "charm": (0.0, 0.2, 0.03),
 }
+#: Share of gluons, and of an antiquark flavour, in the momentum that valence quarks leave, where one starts: with the ratios above, u and d
+#: alike, they add up to one.
+_GLUON_SHARE = 0.7
+_ANTIQUARK_SHARE = (1 - _GLUON_SHARE) / (2 + _PARAMETERS["strange"][2] + _PARAMETERS["charm"][2] / 2)
 #: Polynomial coefficients, and their range where densities need not be positive.
 _COEFFICIENTS, _EITHER_SIGN = [name for name in _PARAMETERS if name[-2:] in ("_d", "_e")], (-20.0, 20.0)
 
@@ -90,7 +94,9 @@ class Functional:
 
     @property
     def _norms(self) -> Norms:
-        return Norms(self.sum_rules, ("g", "ubar", "dbar", "dbar", "dbar"))
+        strange, charm = (_ANTIQUARK_SHARE * ratio for ratio in (_PARAMETERS["strange"][2], _PARAMETERS["charm"][2] / 2))
+        shares = (_GLUON_SHARE, _ANTIQUARK_SHARE, _ANTIQUARK_SHARE, strange, charm)
+        return Norms(self.sum_rules, ("g", "ubar", "dbar", "dbar", "dbar"), shares)
 
     def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Momentum densities, ``[..., size]`` to ``[..., 8, points]``."""
