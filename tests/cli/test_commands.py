@@ -223,7 +223,7 @@ def test_simulation_follows_a_runcard(card: Path, tmp_path: Path) -> None:
         (["closure", "card.yaml", "-n", "9" * 23, "-o", "new"], "a closure test has at most 10,000 fits, got 99,999,999,"),
         (["tables", "build", "-o", "/"], "'/' is a directory, and a table is one file. Write for example /my_table.npz."),
         (["tables", "build", "-o", ""], "'.' is a directory, and a table is one file. Write for example my_table.npz."),
-        (["tables", "build", "-o", "r" * 300], "File name too long."),
+        (["tables", "build", "-o", "r" * 300], "the name is too long."),
         (["tables", "show", "r" * 300], "Tables in the package are lo, nlo, nnlo"),
         (["check", "card.yaml", "--set", "problem.nodes=1"], "problem.nodes (--set): must be at least 2, got 1."),
         (["resume", "nothing"], "there is no 'nothing'"),
