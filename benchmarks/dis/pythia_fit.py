@@ -4,9 +4,10 @@
     python benchmarks/dis/pythia_fit.py --detector eic-like      # the events folded with resolution, acceptance and efficiency first
     python benchmarks/dis/pythia_fit.py --detector eic-like --reconstruction average   # with y from electron and hadrons
 
-Printed are deviations from the truth at Q = 10 GeV in per cent, with the standard deviation over the replicas, and what a
-maximum-likelihood fit of the same parametrisation with the same prior gives on the same events, with the linear error of its posterior:
-without bins for the ideal detector, in bins of measured Q2 and y for the others.
+Settings of method and solution are those of the demonstration, ``examples/dis_pythia.yaml``.  Printed are deviations from the truth at
+Q = 10 GeV in per cent, with the standard deviation over the replicas, and what a maximum-likelihood fit of the same parametrisation with
+the same prior gives on the same events, with the linear error of its posterior: without bins for the ideal detector, in bins of measured
+Q2 and y for the others.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from torch import Tensor
 from unscatter.arrays import Events, RandomStream
 from unscatter.detectors import RECONSTRUCTIONS, unweight
 from unscatter.events import read_events
-from unscatter.methods import Gan, GanSettings
-from unscatter.methods.gan import GeneratorSettings
 from unscatter.pdfs import PDG_IDS, Functional, Neural, NodeValues, read_lhapdf
 from unscatter.pipeline import Problem
 from unscatter.problems import dis, example_file
-from unscatter.solve import SolveSettings, solve
+from unscatter.runcards import load_runcard
+from unscatter.solve import solve
 from unscatter.theories.dis import Beams, DisChannel
 
 #: Luminosity in 1/pb and number of the example's events.
 SAMPLES = {"proton": (4.10402, 299_877), "neutron": (4.45738, 299_845)}
+DEMONSTRATION = Path(__file__).parents[2] / "examples" / "dis_pythia.yaml"
 X = torch.tensor([0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5], dtype=torch.float64)
 SCALE_GEV = 10.0
 FORMS = {"functional": Functional(), "nodes": NodeValues(), "neural": Neural()}
@@ -125,11 +126,11 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", choices=list(SAMPLES), default=list(SAMPLES))
     parser.add_argument("--form", choices=list(FORMS), default="functional")
     parser.add_argument("--events", type=int, default=300_000, help="of each target")
-    parser.add_argument("--replicas", type=int, default=8)
-    parser.add_argument("--approach", type=float, default=0.03, help="method.generator.approach, as in the demonstration")
-    parser.add_argument("--warm-up", type=int, default=100, help="method.generator.warm_up, as in the demonstration")
-    parser.add_argument("--steps", type=int, default=400, help="of the replicas; 0 for the maximum likelihood alone")
-    parser.add_argument("--pilot-steps", type=int, default=1500)
+    demonstration = load_runcard(DEMONSTRATION)
+    parser.add_argument("--replicas", type=int, default=demonstration.solve.replicas)
+    parser.add_argument("--seed", type=int, default=demonstration.solve.seed)
+    parser.add_argument("--steps", type=int, default=demonstration.solve.steps, help="of the replicas; 0 for the maximum likelihood alone")
+    parser.add_argument("--pilot-steps", type=int, default=demonstration.solve.pilot_steps)
     parser.add_argument("--save", type=Path, help="where the parameters go, as a file of torch")
     args = parser.parse_args()
     problem, events = make(args)
@@ -137,9 +138,9 @@ def main() -> None:
         print(f"{name}: {problem.prepare(name, sample).num_events} events", flush=True)
     if args.steps:
         start = time.perf_counter()
-        settings = SolveSettings(steps=args.steps, max_rounds=1, replicas=args.replicas, pilot_steps=args.pilot_steps, diagnose=False)
-        method = Gan(GanSettings(generator=GeneratorSettings(approach=args.approach, warm_up=args.warm_up)))
-        fit = solve(problem, events, method=method, settings=settings)
+        changes = {name: getattr(args, name) for name in ("steps", "replicas", "pilot_steps", "seed")}
+        settings = demonstration.solve.model_copy(update={"max_rounds": 1, "diagnose": False} | changes)
+        fit = solve(problem, events, method=demonstration.method.build(), settings=settings)
         title = f"{args.form}, {args.detector} detector, {args.replicas} replicas, {args.pilot_steps} + {args.steps} steps"
         show(f"{title}, {time.perf_counter() - start:.0f} s with {torch.get_num_threads()} threads", problem, fit.estimate.parameters)
         if args.save:

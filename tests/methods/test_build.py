@@ -45,9 +45,24 @@ def test_with_the_prior_all_directions_of_a_fit_are_equally_steep(prior_width: f
     # N F + 1 / sigma^2 is what all events and the prior tell; a step has its share of both.
     known = float(counts.mean()) * latent_curvature(problem, problem.start_latent, source.effective_counts, True)
     known = known + expected * torch.eye(len(known), dtype=torch.float64)
-    directions = dict(state.static.generator.module.named_buffers())["directions"].double()
+    (directions,) = dict(state.static.generator.module.named_buffers())["directions"].double()
     share = small().num_events / float(counts.mean())
     torch.testing.assert_close(share * directions.T @ known @ directions, torch.eye(len(known), dtype=torch.float64), rtol=1e-4, atol=1e-4)
+
+
+def test_each_replica_has_directions_that_are_equally_steep_where_it_starts() -> None:
+    problem, replicas = replace(PROBLEM, prior_width=2.0), 3
+    source = source_of(problem, replicas=replicas)
+    state = Gan(small(generator=GeneratorSettings(approach=0.1))).init(problem, source, RandomStream(3), num_steps=4)
+    buffers = dict(state.static.generator.module.named_buffers())
+    share = small().num_events / float(source.counts.mean())
+    for start, directions in zip(buffers["start"].double(), buffers["directions"].double(), strict=True):
+        known = float(source.counts.mean()) * latent_curvature(problem, start, source.effective_counts, True)
+        known = known + torch.eye(len(known), dtype=torch.float64) / 4
+        torch.testing.assert_close(
+            share * directions.T @ known @ directions, torch.eye(len(known), dtype=torch.float64), rtol=1e-4, atol=1e-4
+        )
+    assert not torch.allclose(buffers["directions"][0], buffers["directions"][1], rtol=0.01)
 
 
 def test_steps_of_few_of_very_many_events_stay_bounded() -> None:

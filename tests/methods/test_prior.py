@@ -175,6 +175,22 @@ def test_resume_equals_the_uninterrupted_run_after_a_pilot():
     assert torch.equal(whole.estimate.parameters, resumed.estimate.parameters)
 
 
+def test_only_replicas_of_a_pilot_start_from_a_fit():
+    told = []
+
+    class Telling(Gan):
+        def init(self, *arguments, fitted_start=False, **named):
+            told.append(fitted_start)
+            return super().init(*arguments, fitted_start=fitted_start, **named)
+
+    settings = SolveSettings(steps=2, replicas=3, pilot_steps=4, max_rounds=1, diagnose=False)
+    solve(PROBLEM, EVENTS, method=Telling(SMALL.settings), settings=settings)
+    assert told == [False, False, True]
+    told.clear()
+    solve(PROBLEM, EVENTS, method=Telling(SMALL.settings), settings=settings.model_copy(update={"pilot_steps": 0}))
+    assert told == [False]
+
+
 def test_a_stop_during_the_pilot_leaves_no_half_made_fit():
     class Impatient:
         def started(self, first_step, last_step):

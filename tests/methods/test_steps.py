@@ -237,6 +237,8 @@ def test_step_sizes_fall_along_half_a_cosine_in_every_round() -> None:
     factors = [steps.rate_factor(settings, replace(state, step=step)) for step in (0, 2, 4, 8, 12)]
     quarter = 0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2
     assert factors == pytest.approx([1.0, quarter, 0.6, 0.5, 0.3])
+    fitted = replace(state, static=replace(state.static, fitted_start=True))
+    assert [steps.rate_factor(settings, replace(fitted, step=step)) for step in (0, 4, 8)] == pytest.approx([0.5, 0.3, 0.5])
     constant = settings.model_copy(update={"schedule": "constant"})
     assert [steps.rate_factor(constant, replace(state, step=step)) for step in (0, 5, 8)] == [1.0, 1.0, 0.5]
 

@@ -63,10 +63,10 @@ def test_module_without_replica_axis_is_refused_by_name() -> None:
         FlatModule(torch.nn.Linear(2, 3), 2)
 
 
-def test_direct_generator_moves_along_its_directions() -> None:
-    directions = torch.tensor([[2.0, 0.0], [1.0, 0.5]])
-    flat = FlatModule(DirectGenerator(torch.zeros(1, 2), directions), 1)
-    assert flat(torch.tensor([[1.0, 2.0]]), torch.empty(1, 1, 0)).tolist() == [[[2.0, 2.0]]]
+def test_each_replica_of_a_direct_generator_moves_along_its_own_directions() -> None:
+    directions = torch.tensor([[[2.0, 0.0], [1.0, 0.5]], [[1.0, 0.0], [0.0, 3.0]]])
+    flat = FlatModule(DirectGenerator(torch.tensor([[0.0, 0.0], [10.0, 0.0]]), directions), 2)
+    assert flat(torch.tensor([[1.0, 2.0], [1.0, 2.0]]), torch.empty(2, 1, 0)).tolist() == [[[2.0, 2.0]], [[11.0, 6.0]]]
 
 
 def test_network_generator_proposes_one_set_per_noise_row() -> None:

@@ -58,8 +58,9 @@ class Method(Protocol[StateT]):
         num_steps: int,
         exchange: Exchange | None = None,
         device: torch.device | str = "cpu",
+        fitted_start: bool = False,
     ) -> StateT:
-        """Build the state before the first of ``num_steps`` steps."""
+        """Build the state before the first of ``num_steps`` steps; with ``fitted_start`` the problem starts from a fit to its events."""
         ...
 
     def step(self, state: StateT, events: EventSource) -> tuple[StateT, Metrics]:

@@ -29,13 +29,13 @@ class Generator(nn.Module):
 class DirectGenerator(Generator):
     r"""The parameters themselves are what is learnt, one point per replica.
 
-    .. math:: \ell_r = \ell_0 + A\, v_r
+    .. math:: \ell_r = \ell_{0r} + A_r\, v_r
 
-    with the learnt :math:`v_r` and a fixed matrix :math:`A` that makes all directions equally steep (the identity by default).
+    with the learnt :math:`v_r` and a fixed matrix :math:`A_r` that makes all directions equally steep (the identity by default).
 
     Args:
-        start: :math:`\ell_0`, latent starting point of each replica, ``[replica, latent_size]``.
-        directions: :math:`A`, ``[latent_size, latent_size]``.
+        start: :math:`\ell_{0r}`, latent starting point of each replica, ``[replica, latent_size]``.
+        directions: :math:`A_r`, ``[replica, latent_size, latent_size]``.
 
     Example:
         >>> DirectGenerator(torch.zeros(3, 6))(torch.empty(3, 1, 0)).shape
@@ -49,7 +49,8 @@ class DirectGenerator(Generator):
     def __init__(self, start: Tensor, directions: Tensor | None = None) -> None:
         super().__init__()
         preconditioned = directions is not None
-        directions = torch.eye(start.shape[-1], dtype=start.dtype, device=start.device) if directions is None else directions
+        if directions is None:
+            directions = torch.eye(start.shape[-1], dtype=start.dtype, device=start.device).repeat(len(start), 1, 1)
         self.register_buffer("start", start)
         self.register_buffer("directions", directions)
         #: Whether the directions are equally steep, so that one step size suits them all.
@@ -58,7 +59,7 @@ class DirectGenerator(Generator):
 
     def forward(self, noise: Tensor) -> Tensor:
         """Return the learnt point, ``[replica, 1, latent_size]``; the noise is ignored."""
-        return (self.start + self.point @ self.directions.T).unsqueeze(1)
+        return (self.start.unsqueeze(-1) + self.directions @ self.point.unsqueeze(-1)).mT
 
 
 class NetworkGenerator(Generator):

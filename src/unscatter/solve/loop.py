@@ -82,7 +82,15 @@ def solve(
         check_outlook(problem)
         job = _with_pilot(job, device)
     rng = RandomStream(settings.seed)
-    state = job.method.init(job.problem, job.shard, rng, num_steps=settings.steps, exchange=exchange, device=device)
+    state = job.method.init(
+        job.problem,
+        job.shard,
+        rng,
+        num_steps=settings.steps,
+        exchange=exchange,
+        device=device,
+        fitted_start=needs_pilot(job.problem, job.training, settings.pilot_steps),
+    )
     if resume_from is not None:
         state = job.method.restore(state, resume_from)
     # A checkpoint of the end of a round is resumed by judging it, as the uninterrupted run does.

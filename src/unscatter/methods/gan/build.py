@@ -39,6 +39,7 @@ def build_static(
     num_steps: int,
     exchange: Exchange | None,
     device: torch.device | str,
+    fitted_start: bool = False,
 ) -> GanStatic:
     """Put together what does not change during a fit, with everything that a step touches on the device.
 
@@ -79,6 +80,7 @@ def build_static(
         prior_centres=None if starts.prior_centres is None else starts.prior_centres.to(device),
         rng=rng,
         num_steps=num_steps,
+        fitted_start=fitted_start,
         exchange=exchange,
         device=device,
     )
@@ -139,8 +141,8 @@ class Starts:
     Args:
         latent: starting points, ``[replica, latent_size]``.
         prior_centres: points that the prior draws them to, of the same shape, or None without a prior.
-        curvature: information of one event per channel about the latent numbers at the start, ``[latent_size, latent_size]``, float64;
-            None where nothing needs it.
+        curvature: information of one event per channel about the latent numbers at each starting point,
+            ``[replica, latent_size, latent_size]``, float64; None where nothing needs it.
         counts: events per channel and replica, mean; those of all ranks together.
         prior_information: about each latent number; that of a tenth of an interval without a prior.
     """
@@ -168,8 +170,10 @@ def replica_starts(
         C(\ell) = \left(N F_\ell(\ell) + \sigma^{-2}\right)^{-1}
 
     What the events do not determine varies from replica to replica as much as the prior allows, and the rest is left to the events.  A
-    straight step with :math:`C(\ell_0)` would leave the curved valley of what the events determine far behind.  With several ranks N
-    counts the events of all, of which each has its shard.
+    straight step with :math:`C(\ell_0)` would leave the curved valley of what the events determine far behind.  Along that valley the
+    direction that the events determine best turns, so that each replica has the information at its own starting point: with that at
+    :math:`\ell_0` its steps along weakly determined directions would throw it out of the valley.  With several ranks N counts the events
+    of all, of which each has its shard.
     """
     replicas, width = events.num_replicas, problem.prior_width
     start, observed = problem.start_latent, events.effective_counts
@@ -178,14 +182,19 @@ def replica_starts(
     curvature = latent_curvature(problem, start, observed, use_rates) if ensemble or preconditioned else None
     latent, counts = start.expand(replicas, -1), num_ranks * float(events.counts.double().mean())
     if width is None:
-        return Starts(latent.float().clone(), None, curvature, counts, _UNKNOWN_INFORMATION)
+        return Starts(latent.float().clone(), None, _alike(curvature, replicas), counts, _UNKNOWN_INFORMATION)
     centre, known = problem.prior_latent, width**-2
     if not ensemble:
-        return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), curvature, counts, known)
+        return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), _alike(curvature, replicas), counts, known)
     shifts = width * _balanced(torch.randn(latent.shape, generator=rng.generator("prior"), dtype=torch.float64))
     assert curvature is not None
     latent = torch.stack([_moved_with_the_prior(problem, shift, curvature, counts, observed, use_rates) for shift in shifts])
-    return Starts(latent.float(), (centre + shifts).float(), curvature, counts, known)
+    curvatures = torch.stack([latent_curvature(problem, point, observed, use_rates) for point in latent]) if preconditioned else None
+    return Starts(latent.float(), (centre + shifts).float(), curvatures, counts, known)
+
+
+def _alike(curvature: Tensor | None, replicas: int) -> Tensor | None:
+    return None if curvature is None else curvature.expand(replicas, -1, -1)
 
 
 def _moved_with_the_prior(problem: Problem, shift: Tensor, curvature: Tensor, counts: float, observed: Tensor, use_rates: bool) -> Tensor:
@@ -239,11 +248,12 @@ def equal_directions(curvature: Tensor, floor: float) -> Tensor:
     with the prior is equally steep along all columns near its minimum: weakly and strongly determined directions come to rest together.
 
     Args:
-        curvature: information :math:`n F_\ell` of the events of a step about the latent numbers, see :func:`latent_curvature`.
+        curvature: information :math:`n F_\ell` of the events of a step about the latent numbers, ``[..., latent_size, latent_size]``, see
+            :func:`latent_curvature`.
         floor: :math:`\kappa`.
 
     Returns:
-        :math:`A`, ``[latent_size, latent_size]``.
+        :math:`A`, of the same shape.
     """
     eigenvalues, vectors = torch.linalg.eigh(curvature)
-    return vectors * (eigenvalues.clamp_min(0) + floor).rsqrt()
+    return vectors * (eigenvalues.clamp_min(0) + floor).rsqrt().unsqueeze(-2)

@@ -51,9 +51,12 @@ class Gan:
         num_steps: int,
         exchange: Exchange | None = None,
         device: torch.device | str = "cpu",
+        fitted_start: bool = False,
     ) -> GanState:
         """Build networks, feature transform and optimiser moments; the generator is that of the first rank."""
-        static = build_static(problem, events, self.settings, rng, num_steps=num_steps, exchange=exchange, device=device)
+        static = build_static(
+            problem, events, self.settings, rng, num_steps=num_steps, exchange=exchange, device=device, fitted_start=fitted_start
+        )
         state = GanState.start(static)
         return state if static.exchange.num_ranks == 1 else state.with_shared(static.exchange.start(state.shared()))
 

@@ -107,7 +107,8 @@ class GanSettings(_Section):
     final_rate: float = Field(default=0.05, gt=0, le=1)
     """Step size at the end as a share of that at the start."""
     later_rate: float = Field(default=1.0, gt=0, le=1)
-    """Step size at the start of the second and later rounds as a share of that of the first."""
+    """Step size at the start of the second and later rounds, and of replicas that start from a pilot, as a share of that of a first
+    round."""
     average: Literal["tail", "ema", "last"] = "tail"
     """Reported generator: mean of the weights over the tail, exponential moving average, or the last iterate."""
     tail_start: float = Field(default=0.5, ge=0, lt=1)

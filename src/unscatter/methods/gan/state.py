@@ -42,6 +42,8 @@ class GanStatic:
     """Where all random numbers come from."""
     num_steps: int
     """Steps of a round."""
+    fitted_start: bool
+    """Whether the start is a fit to the same events already, so that all rounds are later ones."""
     exchange: Exchange
     """How ranks share the generator."""
     device: torch.device

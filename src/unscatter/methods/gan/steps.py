@@ -197,10 +197,11 @@ def rate_factor(settings: GanSettings, state: GanState) -> float:
 
     .. math:: q \left[r + (1 - r)\,\frac{1 + \cos \pi t}{2}\right]
 
-    at the share :math:`t` of the round, with :math:`q = 1` in the first round and ``later_rate`` in the others.
+    at the share :math:`t` of the round, with :math:`q = 1` in the first round of a fit that starts from a guess, and ``later_rate``
+    otherwise.
     """
-    first_round = state.step < state.static.num_steps
-    height = 1.0 if first_round else settings.later_rate
+    from_afar = state.step < state.static.num_steps and not state.static.fitted_start
+    height = 1.0 if from_afar else settings.later_rate
     if settings.schedule == "constant":
         return height
     share = (state.step % state.static.num_steps) / state.static.num_steps
