@@ -8,6 +8,7 @@ import errno
 import json
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -93,11 +94,21 @@ def write_failure(path: Path, error: OSError) -> str:
             if directory.is_dir():
                 # As in /proc, where the system makes the files itself.
                 return f"cannot write '{path}': no file can be made in '{directory}'.\nChoose a directory that you may write to."
-            return f"cannot write '{path}': the directory '{directory}' does not exist.\nCreate it first: mkdir -p '{directory}'"
+            return f"cannot write '{path}': the directory '{directory}' does not exist.\nCreate it first: mkdir -p {quoted(directory)}"
         case errno.ENAMETOOLONG:
             return f"cannot write '{path}': the name is too long. Choose a shorter one."
         case _:
             return f"cannot write '{path}': {error.strerror or error}."
+
+
+def quoted(path: object) -> str:
+    """A path as a shell takes it, for lines to type.
+
+    Example:
+        >>> quoted("runs/fit"), quoted("my fit")
+        ('runs/fit', "'my fit'")
+    """
+    return shlex.quote(str(path))
 
 
 def _free_space(directory: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from unscatter.cli.tables import comparison_view, parameter_table, problem_table
 from unscatter.errors import EventsFileError, SettingsError
 from unscatter.events import write_events
 from unscatter.exchange import ExchangeSettings, World
-from unscatter.files import did_you_mean
+from unscatter.files import did_you_mean, quoted
 from unscatter.launch.joining import Rank, refuse_ranks, take_part
 from unscatter.pipeline import CheckReport, Problem
 from unscatter.report import comparison_table, read_record, write_comparison, write_report
@@ -157,7 +156,7 @@ def _refuse_shared_resume(run: Path, num_ranks: int) -> None:
     if num_ranks > 1:
         raise SettingsError(
             f"'{run}' is a fit of one rank that shares nothing with others ('exchange: none'), and cannot go on with {num_ranks}.\n"
-            f"Resume each of them by itself: unscatter resume {shlex.quote(str(run))}"
+            f"Resume each of them by itself: unscatter resume {quoted(run)}"
         )
 
 
@@ -210,7 +209,7 @@ def _conclude(fit: Fit, rank: Rank, run: RunDirectory, *, quiet: bool) -> ExitCo
     if fit.stop_reason == "interrupted":
         _errors().print(
             f"Stopped by {interrupted_by} after step {fit.num_steps}; a checkpoint is in '{run.path}'. Go on:\n"
-            f"  unscatter resume {shlex.quote(str(run.path))}",
+            f"  unscatter resume {quoted(run.path)}",
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         return code
@@ -269,7 +268,7 @@ def _output_files(problem: Problem, output: Path, file_format: str | None) -> di
         if len(problem.channels) > 1:
             raise SettingsError(
                 f"problem '{problem.name}' has the channels {list(problem.channels)}, and each gets a file of its own: "
-                f"give a directory, --output {output.with_suffix('')}."
+                f"give a directory, --output {quoted(output.with_suffix(''))}."
             )
         if file_format not in (None, suffix):
             raise SettingsError(f"'--output {output}' and '--format {file_format}' contradict one another; leave one of the two out.")
@@ -277,7 +276,7 @@ def _output_files(problem: Problem, output: Path, file_format: str | None) -> di
     elif suffix and not output.is_dir():
         raise SettingsError(
             f"'--output {output}': no format ends in '.{suffix}'; those of events are .parquet, .csv and .npy.\n"
-            f"Write for example --output {output.with_suffix('.parquet')}, or a name without an ending for a directory of files."
+            f"Write for example --output {quoted(output.with_suffix('.parquet'))}, or a name without an ending for a directory of files."
         )
     else:
         files = {channel: output / f"{channel}.{file_format or 'parquet'}" for channel in problem.channels}
@@ -290,9 +289,7 @@ def _output_files(problem: Problem, output: Path, file_format: str | None) -> di
 
 def _refuse_existing(file: Path) -> None:
     if file.exists():
-        raise SettingsError(
-            f"'{file}' exists already and is not written over. Choose another name, or remove it: rm {shlex.quote(str(file))}"
-        )
+        raise SettingsError(f"'{file}' exists already and is not written over. Choose another name, or remove it: rm {quoted(file)}")
 
 
 def _warn_of_unused(card: Runcard) -> None:

@@ -25,6 +25,7 @@ from unscatter.events.store import Progress as IngestProgress
 from unscatter.events.store import ingest as ingest_files
 from unscatter.events.store import verify as verify_store
 from unscatter.events.store.layout import partial_path
+from unscatter.files import quoted
 
 #: A comma that is not inside brackets, as far as formulas nest them.
 _COMMA = re.compile(r",(?![^(\[]*[)\]])")
@@ -40,7 +41,7 @@ def ingest(
             store = ingest_files(list(sources), output, recipe, tree=tree, workers=workers, shuffle=shuffle, progress=_as_rows(show))
     except KeyboardInterrupt:
         if partial_path(output).is_dir() and not quiet:
-            print_note(f"the same command goes on where it stopped. To give it up: rm -r '{partial_path(output)}'")
+            print_note(f"the same command goes on where it stopped. To give it up: rm -r {quoted(partial_path(output))}")
         raise
     if not quiet:
         columns = ", ".join(store.columns) + (" and weights" if store.weighted else "")

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from unscatter.cli.notes import as_command
 from unscatter.errors import SettingsError
+from unscatter.files import quoted
 from unscatter.launch.slurm import SlurmSettings, job_script, submit_job
 from unscatter.runcards import load_runcard
 from unscatter.runs import check_free
@@ -37,7 +38,8 @@ def submit(
     console = Console(highlight=False)
     console.print(
         f"Job {number}: {settings.num_ranks} ranks on {settings.nodes} node{'s' if settings.nodes > 1 else ''}.\n"
-        f"queue   squeue --jobs {number}\nlogs    {folder}\nrun     {run}\nranks   unscatter health {run}\nstop    scancel {number}",
+        f"queue   squeue --jobs {number}\nlogs    {folder}\nrun     {run}\n"
+        f"ranks   unscatter health {quoted(run)}\nstop    scancel {number}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from unscatter.errors import EventsFileError, MissingExtraError, UnreachableError, UnscatterError, first_line
-from unscatter.files import missing_path
+from unscatter.files import missing_path, quoted
 
 #: Endings of the files that can be read.
 SUFFIXES = (
@@ -147,7 +147,7 @@ def _refusal(location: str, error: BaseException) -> str | None:
     if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
         return f"there is no '{location}': {first_line(error)}."
     if isinstance(error, PermissionError):
-        return f"cannot read '{location}': permission denied." + ("" if is_remote(location) else f" Allow it: chmod u+r '{location}'")
+        return f"cannot read '{location}': permission denied." + ("" if is_remote(location) else f" Allow it: chmod u+r {quoted(location)}")
     of_network = not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError, *_network_errors()))
     if (is_remote(location) and of_network) or (isinstance(error, OSError) and error.errno in _DISK_FAILURES):
         return f"cannot read '{location}': {_answer(error)}."

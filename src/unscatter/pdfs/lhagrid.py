@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from unscatter.errors import PdfGridError
-from unscatter.files import TEMPORARY_SUFFIX, atomic_write, missing_path, write_failure
+from unscatter.files import TEMPORARY_SUFFIX, atomic_write, missing_path, quoted, write_failure
 from unscatter.pdfs.grid import PdfGrid
 from unscatter.pdfs.lhagrid_info import info_text, read_info
 from unscatter.pdfs.lhagrid_text import member_text, read_member
@@ -126,7 +125,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise PdfGridError(
             f"the set '{folder}' exists already and is not written over. "
-            f"Choose another name, or remove it: rm -r {shlex.quote(str(folder))}\n"
+            f"Choose another name, or remove it: rm -r {quoted(folder)}\n"
             "In Python, overwrite=True replaces it."
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 from unscatter.errors import RunError
 from unscatter.events.locations import identity, is_remote
 from unscatter.exchange import Exchange
+from unscatter.files import quoted
 from unscatter.runcards.loading import load_runcard
 from unscatter.runcards.runcard import Runcard
 from unscatter.runcards.yaml_text import parse
@@ -108,7 +109,7 @@ def _check_settings(run: RunDirectory, card: Runcard) -> None:
         raise RunError(
             f"'{run.resolved_runcard}' has changed since the run was started: {facts}. The two halves would not fit.\n"
             "Write the old values back, or start a new run with the new ones: "
-            f"unscatter solve {run.resolved_runcard} --run {run.path}-2"
+            f"unscatter solve {quoted(run.resolved_runcard)} --run {quoted(f'{run.path}-2')}"
         )
 
 

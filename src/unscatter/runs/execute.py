@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unscatter.errors import RunError
 from unscatter.exchange import Exchange, NoExchange
+from unscatter.files import quoted
 from unscatter.methods import Method
 from unscatter.pipeline import Problem
 from unscatter.runs.directory import RunDirectory
@@ -179,7 +180,7 @@ def open_unfinished(path: str | Path) -> RunDirectory:
         reason = run.read_result("summary").get("stop_reason", "finished")
         raise RunError(
             f"the run '{run.path}' has finished ({reason}); there is nothing to resume.\n"
-            f"Look at its result: unscatter report {run.path}, or start a longer one in another directory."
+            f"Look at its result: unscatter report {quoted(run.path)}, or start a longer one in another directory."
         )
     return run
 
