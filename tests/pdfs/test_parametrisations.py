@@ -1,5 +1,10 @@
+import math
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 
 from unscatter.pdfs import FIT_FLAVOURS, Functional, Neural, NodeValues, PdfParametrisation
 from unscatter.physics.sum_rules import quadrature
@@ -107,3 +112,45 @@ def test_network_starts_near_its_preprocessing_and_depends_on_its_seed():
     a, b = (form(torch.tensor(form.start, dtype=torch.float64), x) for form in (one, other))
     assert not torch.equal(a, b)
     assert float((a / b - 1).abs().max()) < 1.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_functional_form_is_the_one_of_its_formula(seed: int) -> None:
+    """Written out once more, with SciPy's quadrature for the sum rules."""
+    form, generator = Functional(), np.random.default_rng(seed)
+    p = {name: generator.uniform(0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high) for name, (low, high) in form.ranges.items()}
+    fractions = dict(zip(form.fractions, generator.dirichlet([5.0, 2.0, 2.0]), strict=True))
+
+    def positive(name: str, x: float) -> float:
+        t, (b, c, d, e) = math.sqrt(x), (p[f"{name}_{letter}"] for letter in "bcde")
+        return x**b * (1 - x) ** c * ((1 - t) ** 2 + 2 * d * t * (1 - t) + e * t**2)
+
+    shapes = {
+        "uv": lambda x: x ** p["uv_b"] * (1 - x) ** p["uv_c"] * (1 + p["uv_d"] * x + p["uv_e"] * x**2),
+        "dv": lambda x: x ** p["dv_b"] * (1 - x) ** p["dv_c"] * (1 + p["dv_d"] * x),
+        **{name: partial(positive, name) for name in ("g", "ubar", "dbar")},
+    }
+    momentum = {name: quad(shape, 0, 1, limit=200)[0] for name, shape in shapes.items()}
+    number = {name: quad(lambda x, s=shapes[name]: s(x) / x, 0, 1, limit=200)[0] for name in ("uv", "dv")}
+    norm = {"uv": 2 / number["uv"], "dv": 1 / number["dv"]}
+    left = 1 - sum(norm[name] * momentum[name] for name in norm)
+    members = {"g": 1.0, "ubar": 2.0, "dbar": 2 + 2 * p["strange"] + p["charm"]}
+    norm |= {name: fractions[f"fraction_{name}"] * left / (count * momentum[name]) for name, count in members.items()}
+    for x in (0.003, 0.1, 0.6):
+        uv, dv, g, ubar, dbar = (norm[name] * shapes[name](x) for name in ("uv", "dv", "g", "ubar", "dbar"))
+        strange = p["strange"] * dbar
+        expected = {
+            "g": g, "d": dv + dbar, "u": uv + ubar, "s": strange, "dbar": dbar, "ubar": ubar, "sbar": strange, "c+": p["charm"] * dbar,
+        }  # fmt: skip
+        found = form(torch.tensor([*p.values(), *fractions.values()], dtype=torch.float64), torch.tensor([x], dtype=torch.float64))[:, 0]
+        assert dict(zip(FIT_FLAVOURS, found.tolist(), strict=True)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_coefficients_may_have_either_sign_only_where_densities_need_not_be_positive() -> None:
+    confined, free = Functional().ranges, Functional(positivity=False).ranges
+    coefficients = [name for name in confined if name.endswith(("_d", "_e"))]
+    assert len(coefficients) == 9
+    for name in coefficients:
+        assert confined[name][0] > -1
+        assert free[name][0] < -1
+    assert all(confined[name] == free[name] for name in confined if name not in coefficients)

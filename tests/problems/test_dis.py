@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from unscatter.arrays import Events
+from unscatter.detectors import electron_detector
 from unscatter.errors import ColumnError, EventsError, SettingsError
 from unscatter.events import read_events
 from unscatter.events.store import write_store
@@ -303,3 +304,10 @@ def test_hadrons_are_an_observable_of_their_own_where_they_are_measured():
         behind_a_detector("electron", observables=("Q2", "y", "hadron_y"))
     both = behind_a_detector("average", observables=("Q2", "y", "hadron_y"))
     assert both.simulate(num_events=10)["proton"].columns[:3] == ("Q2", "y", "hadron_y")
+
+
+def test_settings_of_presets_beside_a_detector_of_ones_own_are_refused():
+    own = electron_detector("eic-like", BEAMS)
+    for setting in ({"ranges": {"Q2": (12.0, None)}}, {"background": 0.1}, {"reconstruction": "average"}):
+        with pytest.raises(SettingsError, match="belong to the presets"):
+            small(detector=own, **setting)

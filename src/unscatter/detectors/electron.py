@@ -116,7 +116,7 @@ class ElectronReconstruction:
         ParameterError: from :meth:`validate`, when true events lie outside phase space.
 
     References:
-        U. Bassler and G. Bernardi, Nucl. Instrum. Meth. A 361 (1995) 197 (hep-ex/9412004), for the electron method.
+        U. Bassler and G. Bernardi, Nucl. Instrum. Meth. A 361 (1995) 197 (hep-ex/9412004), for the methods.
 
     Example:
         >>> stage = ElectronReconstruction(

@@ -13,7 +13,7 @@ from unscatter.detectors.chain import Detector
 from unscatter.detectors.cuts import Cuts
 from unscatter.detectors.efficiency import Acceptance, Efficiency, check_range
 from unscatter.detectors.electron import ELECTRON_COLUMNS, DisKinematics, ElectronReconstruction
-from unscatter.detectors.hadrons import HADRON_COLUMN, Hadrons
+from unscatter.detectors.hadrons import HADRON_COLUMN, RECONSTRUCTIONS, Hadrons
 from unscatter.detectors.photoproduction import PhotoproductionSource, photoproduction_background
 from unscatter.detectors.protocol import DetectorStage
 from unscatter.detectors.resolution import Resolution
@@ -194,7 +194,7 @@ def electron_detector(
             column :data:`~unscatter.detectors.HADRON_COLUMN`.
 
     Raises:
-        SettingsError: an unknown preset or reconstruction.
+        SettingsError: an unknown preset or reconstruction, or a range of the hadrons where they are not measured.
 
     References:
         R. Abdul Khalek et al., EIC Yellow Report, arXiv:2103.05419, requirements for the electron endcap: 2%/sqrt(E) with a constant term
@@ -210,14 +210,22 @@ def electron_detector(
     known = ["ideal", *PRESETS]
     if preset not in known:
         raise SettingsError(f"'preset' must be one of {', '.join(known)}, got '{preset}'.{did_you_mean(preset, known)}")
+    if reconstruction not in RECONSTRUCTIONS:
+        raise SettingsError(
+            f"'reconstruction' must be one of {', '.join(RECONSTRUCTIONS)}, got '{reconstruction}'."
+            f"{did_you_mean(reconstruction, RECONSTRUCTIONS)}"
+        )
     numbers = PRESETS.get(preset)
-    hadrons = Hadrons(Resolution() if numbers is None else numbers.hadron_resolution, method=reconstruction)
-    used = None if reconstruction == "electron" else hadrons
     merged = {**(numbers.ranges if numbers else {}), **(ranges or {})}
     kept = {name: ends for name, ends in merged.items() if ends != (None, None)}
-    source = PhotoproductionSource(beams, hadrons=used, energy_resolution=numbers.energy_resolution if numbers else Resolution())
+    if reconstruction == "electron" and HADRON_COLUMN in kept:
+        raise SettingsError(f"there is a range of '{HADRON_COLUMN}', but the electron alone is measured: give reconstruction='average'.")
+    exact = Resolution()
+    energy, balance = (exact, exact) if numbers is None else (numbers.energy_resolution, numbers.hadron_resolution)
+    hadrons = None if reconstruction == "electron" else Hadrons(balance, method=reconstruction)
+    source = PhotoproductionSource(beams, hadrons=hadrons, energy_resolution=energy)
     fakes = () if background is None else (photoproduction_background(background, source),)
-    return Detector((*_electron_stages(numbers, used, beams), *fakes, *electron_acceptance(kept)))
+    return Detector((*_electron_stages(numbers, hadrons, beams), *fakes, *electron_acceptance(kept)))
 
 
 def _electron_stages(numbers: ElectronPreset | None, hadrons: Hadrons | None, beams: Beams) -> tuple[DetectorStage, ...]:

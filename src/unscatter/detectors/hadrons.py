@@ -42,8 +42,9 @@ class Hadrons:
     ``average``   mean of :math:`y_e` and :math:`y_h`, weights inverse variances  :math:`Q^2_e`
     ============  ==============================================================  ===============================
 
-    The variances of ``average`` are those of the resolutions at the measured values, :math:`\left(\sigma_E(E'') (1 - y_e)\right)^2` and
-    :math:`\left(\sigma_h(\Sigma_h'')\, y_h\right)^2`.
+    The variances of ``average`` are :math:`\left(\sigma_E(E'') (1 - y_e)\right)^2`, without what the angle adds, and
+    :math:`\left(\sigma_h(2 E_e y_m)\, y_m\right)^2` at the larger one of both, :math:`y_m = \max(y_e, y_h)`: hadrons that were not seen
+    would otherwise pass for an exact measurement of nothing.
 
     Args:
         resolution: relative width :math:`\sigma_h` as a function of the balance in GeV.
@@ -76,10 +77,10 @@ class Hadrons:
         return y_from_hadrons(balance + self._width(balance) * normals, beams).clamp(min=0)
 
     def reconstruct(self, Q2: Tensor, y: Tensor, hadron_y: Tensor, electron_width: Tensor, beams: Beams) -> tuple[Tensor, Tensor]:
-        """Q2 and y of the event.
+        """Q2 and y of the event, ``[..., num_events]`` each.
 
         Args:
-            Q2: of the electron method.
+            Q2: of the electron method, in GeV2.
             y: of the electron method.
             hadron_y: of the hadrons alone.
             electron_width: relative width of the measured energy of the electron.
@@ -95,7 +96,8 @@ class Hadrons:
             case "e-sigma":
                 return Q2, y_e_sigma(y, hadron_y)
             case _:
-                hadron_width = self._width(2 * beams.electron_energy_GeV * hadron_y) / (2 * beams.electron_energy_GeV)
+                largest = torch.maximum(y, hadron_y)
+                hadron_width = self._width(2 * beams.electron_energy_GeV * largest) / (2 * beams.electron_energy_GeV)
                 return Q2, _mean(y, electron_width * (1 - y), hadron_y, hadron_width)
 
     def _width(self, balance_GeV: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from unscatter.detectors.electron import ELECTRON_COLUMNS, MeasuredElectron, mea
 from unscatter.detectors.hadrons import HADRON_COLUMN, Hadrons
 from unscatter.detectors.resolution import Resolution
 from unscatter.detectors.smearing import standard_normals
-from unscatter.errors import ParameterError
+from unscatter.errors import ParameterError, SettingsError
 from unscatter.physics.dis_kinematics import Beams, Q2_y_from_electron
 
 
@@ -31,7 +31,7 @@ class PhotoproductionSource:
     Where hadrons are measured too, the photon has a share :math:`y_\gamma` of the electron's energy, distributed as
     :math:`1 / y_\gamma` from the share of the fake to 1, and what the fake leaves of it is that of the others,
 
-    .. math:: y_h = y_\gamma - \frac{E}{2 E_e} (1 - \cos\theta)
+    .. math:: y_h = y_\gamma - y_f, \qquad y_f = \min\left(1, \frac{E}{2 E_e} (1 - \cos\theta)\right)
 
     Args:
         beams: energies of the beams, for the electron method.
@@ -39,10 +39,11 @@ class PhotoproductionSource:
         energy_range_GeV: lowest and highest energy.
         pseudorapidity_range: negative values are the side of the electron beam.
         hadrons: how they are measured and used; not at all when None.
-        energy_resolution: of electrons, which a mean of electron and hadrons goes by.
+        energy_resolution: relative, of electrons; needed where hadrons are measured, since a mean of both goes by it.
 
     Raises:
         ParameterError: the slope or an energy is not positive, or a range is upside down.
+        SettingsError: hadrons without the resolution of electrons.
     """
 
     beams: Beams
@@ -51,13 +52,18 @@ class PhotoproductionSource:
     energy_range_GeV: tuple[float, float] = (1.0, 10.0)
     pseudorapidity_range: tuple[float, float] = (-2.5, -0.5)
     hadrons: Hadrons | None = None
-    energy_resolution: Resolution = Resolution()
+    energy_resolution: Resolution | None = None
 
     def __post_init__(self) -> None:
         if not self.slope_GeV > 0 or not self.energy_range_GeV[0] > 0:
             raise ParameterError(
                 f"energies of fake electrons must be positive, got 'slope_GeV' = {self.slope_GeV:g} "
                 f"and 'energy_range_GeV' = {self.energy_range_GeV}."
+            )
+        if self.hadrons is not None and self.energy_resolution is None:
+            raise SettingsError(
+                "fake electrons with hadrons need the resolution of electrons: PhotoproductionSource(..., "
+                "energy_resolution=Resolution(constant=0.01)), or Resolution() for an exact one."
             )
         check_range("'energy_range_GeV'", *self.energy_range_GeV)
         check_range("'pseudorapidity_range'", *self.pseudorapidity_range)
@@ -79,7 +85,7 @@ class PhotoproductionSource:
         energy = lowest - self.slope_GeV * torch.log1p(-inside * uniforms[..., 0])
         theta = 2 * torch.atan(torch.exp(-(eta_low + (eta_high - eta_low) * uniforms[..., 1])))
         electron = MeasuredElectron(*Q2_y_from_electron(energy, theta, self.beams), energy, theta)
-        if self.hadrons is None:
+        if self.hadrons is None or self.energy_resolution is None:
             measured = measured_columns(*electron, self.beams)
         else:
             own = (1 - electron.y).clamp(min=0, max=1)

@@ -54,11 +54,10 @@ class Functional:
         s &= \bar s = r_s \bar d, & c + \bar c &= r_c \bar d
 
     Numbers of valence quarks fix :math:`A_{u_v}, A_{d_v}`; gluon, :math:`\bar u` and :math:`\bar d` share the momentum that they leave.
-    Valence quarks are those of HERAPDF2.0 (arXiv:1506.06042, eq. 27 ff.).  Gluon and sea have the positive polynomials of CT14
-    (arXiv:1506.07443) instead, and :math:`\bar u` and :math:`\bar d` are not tied to each other at small x, where a proton alone cannot
-    tell them apart but proton and neutron together do: with :math:`1 + D x` and one common power the PYTHIA events of the package are
-    described worse, by 23 units of chi2 for the six parameters, and u comes out 2 % higher at x = 0.15.  The range of the valence powers
-    at small x is that of Regge theory, 0.5 within 0.2, which inclusive events cannot tell.
+    Valence quarks are those of HERAPDF2.0 (arXiv:1506.06042, eq. 27 ff.).  Gluon and sea have Bernstein polynomials in :math:`\sqrt x` in
+    the manner of CT14 (arXiv:1506.07443), of second order, and :math:`\bar u` and :math:`\bar d` are not tied to each other at small x,
+    where a proton alone cannot tell them apart but proton and neutron together do.  The range of the valence powers at small x is that of
+    Regge theory, 0.5 within 0.2, which inclusive events cannot tell.
 
     Args:
         sum_rules: whether number and momentum sum rules hold; otherwise the norms are parameters of their own.
@@ -84,7 +83,7 @@ class Functional:
 
     @property
     def fractions(self) -> tuple[str, ...]:
-        """Shares of the gluon and of both antiquarks in the momentum that valence quarks leave; strange and charm go with the second."""
+        """Shares of the gluon and of both antiquarks in the momentum that valence quarks leave; strange and charm go with dbar."""
         return self._norms.fractions
 
     @property

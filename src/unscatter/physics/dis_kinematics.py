@@ -183,7 +183,7 @@ def y_from_hadrons(balance_GeV: Tensor, beams: Beams) -> Tensor:
 
 
 def Q2_y_sigma(Q2_electron: Tensor, y_electron: Tensor, y_hadrons: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The sigma method, which does not need the energy of the electron beam.
+    r"""The sigma method, whose y and Q2 do not need the energy of the electron beam; both ``[...]``, Q2 in GeV2.
 
     .. math::
         y_\Sigma = \frac{\Sigma_h}{\Sigma_h + \Sigma_e} = \frac{y_h}{1 - y_e + y_h}, \qquad
@@ -194,6 +194,8 @@ def Q2_y_sigma(Q2_electron: Tensor, y_electron: Tensor, y_hadrons: Tensor) -> tu
         Q2_electron: :math:`Q^2_e` of the electron method.
         y_electron: :math:`y_e` of the electron method.
         y_hadrons: :math:`y_h`, see :func:`y_from_hadrons`.
+
+    The sum :math:`1 - y_e + y_h`, zero where nothing was seen, is taken as 1e-6 at least.
 
     References:
         Bassler and Bernardi, hep-ex/9412004, sigma method.
@@ -210,6 +212,14 @@ def y_e_sigma(y_electron: Tensor, y_hadrons: Tensor) -> Tensor:
     r"""y of the e-sigma method, which takes Q2 from the electron and x from the sigma method.
 
     .. math:: y_{e\Sigma} = \frac{Q^2_e}{s\, x_\Sigma} = \frac{2 E_e}{\Sigma_h + \Sigma_e}\, y_\Sigma = \frac{y_h}{(1 - y_e + y_h)^2}
+
+    Args:
+        y_electron: :math:`y_e` of the electron method.
+        y_hadrons: :math:`y_h`, see :func:`y_from_hadrons`.
+
+    Example:
+        >>> y_e_sigma(torch.tensor(0.5), torch.tensor(0.5))
+        tensor(0.5000)
 
     References:
         Bassler and Bernardi, hep-ex/9412004, e-sigma method.

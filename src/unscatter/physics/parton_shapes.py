@@ -52,7 +52,7 @@ def bernstein_polynomial(x: Tensor, coefficients: Tensor) -> Tensor:
         ``[..., points]``.
 
     References:
-        S. Dulat et al., arXiv:1506.07443 (CT14), section II.B, for Bernstein polynomials in :math:`\sqrt x` as parton densities.
+        S. Dulat et al., arXiv:1506.07443 (CT14), for Bernstein polynomials in :math:`\sqrt x` in parton densities.
 
     Example:
         >>> bernstein_polynomial(torch.tensor([0.0, 0.25, 1.0]), torch.tensor([1.0, 3.0])).tolist()

@@ -72,7 +72,7 @@ def dis(
         sampler: exact unless given, with the points of a Sobol sequence.
 
     Raises:
-        SettingsError: channels and luminosity errors do not fit together.
+        SettingsError: channels and luminosity errors do not fit together, or a detector of one's own stands beside settings of presets.
         TableError: the tables do not cover the ranges.
 
     Example:
@@ -92,6 +92,11 @@ def dis(
         free_norms=tuple(errors),
     )
     beams = _common_beams(channels)
+    if isinstance(detector, Detector) and (ranges is not None or background is not None or reconstruction != "electron"):
+        raise SettingsError(
+            "'ranges', 'background' and 'reconstruction' belong to the presets; a detector of one's own has its own: "
+            "electron_detector('eic-like', beams, ranges=..., reconstruction=...)."
+        )
     own = (
         detector
         if isinstance(detector, Detector)
@@ -192,7 +197,8 @@ class MeasuredElectrons:
             raise ColumnError(
                 f"there are cuts on {missing}, which the events of channel '{channel}' do not have, only {list(events.columns)}; with this "
                 "reconstruction they follow from nothing else.\n"
-                f"Add them to the events, or do without these cuts: ranges={{'{missing[0]}': (None, None)}}."
+                f"Add them to the events, or do without these cuts: ranges={{'{missing[0]}': (None, None)}}, in a runcard "
+                f"detector: {{ranges: {{{missing[0]}: [null, null]}}}}."
             )
 
 

@@ -104,7 +104,7 @@ _Form = FunctionalSection | NodesSection | NeuralSection
 
 
 class ElectronDetectorSection(Section):
-    """A ready-made detector for the scattered electron, see the documentation of ``electron_detector``."""
+    """A ready-made detector for electron and hadrons, see the documentation of ``electron_detector``."""
 
     preset: Literal["ideal", "eic-like", "hera-like"] = "ideal"
     """Resolutions, efficiency and acceptance; illustrative numbers."""

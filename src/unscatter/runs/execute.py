@@ -15,11 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
-from unscatter.errors import RunError
+from unscatter.errors import CheckpointError, RunError
 from unscatter.exchange import Exchange, NoExchange
 from unscatter.files import quoted
 from unscatter.methods import Method
 from unscatter.pipeline import Problem
+from unscatter.runs.checkpoints import Checkpoint
 from unscatter.runs.directory import RunDirectory
 from unscatter.runs.provenance import collect_provenance
 from unscatter.solve import EventsGiven, Fit, Observer, Observers, SolveSettings, solve
@@ -136,6 +137,7 @@ def resume(
             stack.enter_context(run.lock())
         signals = stack.enter_context(StopSignals())
         found = run.load_rank_checkpoint(run.load_checkpoint(checkpoint), exchange.rank, in_step=exchange.in_step)
+        _check_parameters(run, found, problem)
 
         def begin() -> RunDirectory:
             if exchange.rank > 0:
@@ -150,6 +152,17 @@ def resume(
             resume_from=found.tensors, seconds_before=float(found.scalars.get("seconds", 0.0)),
         )  # fmt: skip
         return _write_result(keeper.run, fit, signals, exchange)
+
+
+def _check_parameters(run: RunDirectory, found: Checkpoint, problem: Problem) -> None:
+    """Refuse a checkpoint of a fit of other parameters, as another version of a parametrisation has them."""
+    fitted, names = found.scalars.get("parameters"), list(problem.space.names)
+    if fitted is None or fitted == names:
+        return
+    raise CheckpointError(
+        f"the run '{run.path}' fits the parameters {fitted}, but the problem of this unscatter has {names}.\n"
+        f"Finish it with the unscatter that began it, which '{run.provenance}' names, or start anew in another directory."
+    )
 
 
 def _made_by_first(path: str | Path) -> RunDirectory:

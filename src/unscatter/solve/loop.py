@@ -172,7 +172,7 @@ def _round(job: _Job, state: Any, clock: _Clock) -> tuple[Any, bool]:
             state = job.method.leave_round(state, end)
         stop = _stop_agreed(job)
         if stop or state.step % settings.checkpoint_every == 0 or state.step == end:
-            job.observer.checkpoint(state.step, job.method.tensors(state), {"seconds": clock.seconds})
+            _keep(job, state, clock)
         if stop:
             return state, True
     return state, False
@@ -185,8 +185,14 @@ def _step_or_save(job: _Job, state: Any, clock: _Clock) -> tuple[Any, Mapping[st
             return job.method.step(state, job.shard)
     except UnscatterError:
         if state.step > 0:
-            job.observer.checkpoint(state.step, job.method.tensors(state), {"seconds": clock.seconds})
+            _keep(job, state, clock)
         raise
+
+
+def _keep(job: _Job, state: Any, clock: _Clock) -> None:
+    """A checkpoint of the state."""
+    scalars = {"seconds": clock.seconds, "parameters": list(job.problem.space.names)}
+    job.observer.checkpoint(state.step, job.method.tensors(state), scalars)
 
 
 def _stop_agreed(job: _Job) -> bool:

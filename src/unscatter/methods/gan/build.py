@@ -193,8 +193,8 @@ def _moved_with_the_prior(problem: Problem, shift: Tensor, curvature: Tensor, co
     assert problem.prior_width is not None
     known = problem.prior_width**-2
 
-    def pull(curvature: Tensor) -> Tensor:
-        return torch.linalg.solve(counts * curvature + torch.eye(len(shift), dtype=torch.float64) * known, shift) * known
+    def pull(there: Tensor) -> Tensor:
+        return torch.linalg.solve(counts * there + torch.eye(len(shift), dtype=torch.float64) * known, shift) * known
 
     def pull_at(latent: Tensor) -> Tensor:
         return pull(latent_curvature(problem, latent, observed, use_rates))

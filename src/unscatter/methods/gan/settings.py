@@ -26,8 +26,9 @@ class GeneratorSettings(_Section):
     ``learning_rate``; such steps shrink with the gradient instead of keeping Adam's length. Suits problems with a prior and
     weakly determined directions, at 0.03, and is too slow for others; null for Adam's steps."""
     warm_up: int = Field(default=0, ge=0)
-    """Steps, of the first half of a fit at most, in which the step size rises from zero with their square: a discriminator that has not
-    learnt anything yet pushes the generator about at random, and weakly determined directions take long to come back."""
+    """Steps in which the step size rises from zero with their square, at the start of a fit and of each pass of its pilot, and half of
+    their steps at most: a discriminator that has not learnt anything yet pushes the generator about at random, and weakly determined
+    directions take long to come back."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """Adam's momentum; 0 to 0.5, because the other player moves too."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
