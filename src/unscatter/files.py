@@ -206,15 +206,30 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a path is an ordinary file; unlike the method of a path, this does not mind names that are too long.
+
+    Example:
+        >>> is_file("n" * 1000)
+        False
+    """
+    return os.path.isfile(path)
+
+
+def is_directory(path: str | Path) -> bool:
+    """Whether a path is a directory; unlike the method of a path, this does not mind names that are too long."""
+    return os.path.isdir(path)
+
+
 def missing_path(path: Path) -> str:
     """One message for a path that does not exist, with the nearest name in its directory, or that is not what a file should be."""
-    if os.path.isdir(path):
+    if is_directory(path):
         return f"'{path}' is a directory, not a file."
     if os.path.exists(path):
-        return f"'{path}' is {'a file, not a directory' if os.path.isfile(path) else 'not an ordinary file'}."
+        return f"'{path}' is {'a file, not a directory' if is_file(path) else 'not an ordinary file'}."
     if os.path.islink(path):
         return f"'{path}' is a link that leads nowhere: to '{os.readlink(path)}'."
-    if not os.path.isdir(path.parent):
+    if not is_directory(path.parent):
         return f"there is no '{path}': the directory '{path.parent}' does not exist (searched from '{Path.cwd()}')."
     try:
         neighbours = sorted(os.listdir(path.parent))

@@ -163,6 +163,25 @@ def test_lines_to_type_are_such_that_a_shell_takes_them(name: str, folder: Path)
     assert shlex.split(said.split("Make it first: ")[1]) == ["mkdir", "-p", f"{name}/no such"]
 
 
+@pytest.mark.parametrize("path", ["", ".", "/", "..", "inner/.."])
+def test_paths_without_a_name_are_told_about_as_others_are(path: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "full" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(folder / "full")
+    message = f"'{path}' is not an event store" if path else "the path is empty"
+    result = call("inspect", path, "--verify")
+    assert result.exit_code == ExitCode.BAD_INPUT, result.output
+    assert message in result.stderr
+
+
+def test_a_store_that_is_the_working_directory_and_lacks_its_manifest_is_told_about(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("ingest", "run1.parquet", "-o", "store", "-q").exit_code == ExitCode.FINE
+    (folder / "store" / "manifest.json").unlink()
+    monkeypatch.chdir("store")
+    result = call("inspect", ".")
+    assert result.exit_code == ExitCode.BAD_INPUT, result.output
+    assert f"unscatter ingest SOURCES -o {folder / 'store-new'}" in result.stderr.replace("\n", " ")
+
+
 def test_names_that_look_like_markup_are_shown_as_they_are(folder: Path) -> None:
     pq.write_table(pa.table({"[/x]": [1.0], "a[b]": [2.0]}), "[bold].parquet")
     assert call("ingest", "[[]bold].parquet", "-o", "store", "--unit", "a[b]=[/m]").exit_code == ExitCode.FINE

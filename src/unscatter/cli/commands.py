@@ -27,7 +27,7 @@ from unscatter.report import comparison_table, read_record, write_comparison, wr
 from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, resume_run, start_run
 from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
 from unscatter.runcards.events import simulate as simulate_events
-from unscatter.runs import RunDirectory, check_free, open_unfinished
+from unscatter.runs import RunDirectory, open_unfinished
 from unscatter.solve import Compared, Fit, count_compared
 
 
@@ -70,7 +70,7 @@ def simulate(
         write_events(events[channel], file, parameters=made_with)
         console.print(f"{file}: {events[channel].num_events:,} events, columns {', '.join(events[channel].columns)}", soft_wrap=True)
     entries = "".join(f"\n  {channel}: {file.absolute()}" for channel, file in files.items())
-    console.print(f"For a runcard:\nevents:{entries}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"For a runcard:\nevents:{entries}", soft_wrap=True)
 
 
 @as_command
@@ -80,7 +80,7 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
     problem, console = card.build_problem(), _console()
     report = problem.check()
     for line in report.lines():
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     _warn_of_unused(card)
     # A problem that cannot be solved cannot make pseudo-data either: the same fault would be told twice.
     if _is_runcard(problem_or_runcard) and (report.ok or not isinstance(card.events, SimulatedEvents)):
@@ -88,7 +88,7 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
         for channel, events in job.events.items():
             # Prepared as a fit would: events of other beams, or none inside the cuts, are told here and not after a long wait.
             for line in _event_lines(report, channel, events.columns, count_compared(job.problem, channel, events), card):
-                console.print(line, highlight=False, markup=False)
+                console.print(line)
     return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
 
 
@@ -120,7 +120,7 @@ def solve(
     run = card.run_path if path is None else path
     num_ranks = _ranks_to_start(world, ranks, card)
     if num_ranks > 1:
-        check_free(run)
+        RunDirectory.check_free(run)
         settings = [part for override in overrides for part in ("--set", override)]
         return _run_ranks(["solve", str(runcard), *settings, "--run", str(run)], num_ranks, run, card, quiet=quiet)
     same, logs = card.same_everywhere(), run
@@ -177,7 +177,7 @@ def _run_ranks(arguments: Sequence[str], num_ranks: int, run: Path, card: Runcar
 def report(run: Path) -> None:
     """Write the report of a run, and say what the run directory lacks."""
     directory = RunDirectory.open(run)
-    _console().print(str(write_report(directory)), highlight=False, markup=False, soft_wrap=True)
+    _console().print(str(write_report(directory)), soft_wrap=True)
     for text in read_record(directory).missing():
         warnings.warn(f"the report is without {text}.", UserWarning, stacklevel=1)
 
@@ -191,7 +191,7 @@ def compare(runs: Sequence[Path], output: Path | None) -> None:
     console = _console()
     console.print(comparison_view(comparison_table(directories)))
     if output is not None:
-        console.print(str(write_comparison(directories, output)), highlight=False, markup=False, soft_wrap=True)
+        console.print(str(write_comparison(directories, output)), soft_wrap=True)
 
 
 def schema() -> None:
@@ -210,16 +210,16 @@ def _conclude(fit: Fit, rank: Rank, run: RunDirectory, *, quiet: bool) -> ExitCo
         _errors().print(
             f"Stopped by {interrupted_by} after step {fit.num_steps}; a checkpoint is in '{run.path}'. Go on:\n"
             f"  unscatter resume {quoted(run.path)}",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+            soft_wrap=True,
+        )
         return code
     page = write_report(run)
     if not quiet:
         console = _console()
         console.print(parameter_table(fit))
         for line in verdict_lines(fit):
-            console.print(line, highlight=False, markup=False)
-        console.print(f"run     {run.path}\nreport  {page}", highlight=False, markup=False, soft_wrap=True)
+            console.print(line)
+        console.print(f"run     {run.path}\nreport  {page}", soft_wrap=True)
     return code
 
 
@@ -303,5 +303,5 @@ def _console() -> Console:
 
 
 def _errors() -> Console:
-    """For progress, warnings and errors, so that results can be piped."""
-    return Console(stderr=True, highlight=False)
+    """For progress, warnings and errors, so that results can be piped; as plain as results."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)

@@ -13,7 +13,7 @@ from unscatter.errors import SettingsError
 from unscatter.files import quoted
 from unscatter.launch.slurm import SlurmSettings, job_script, submit_job
 from unscatter.runcards import load_runcard
-from unscatter.runs import check_free
+from unscatter.runs import RunDirectory
 
 
 @as_command
@@ -25,7 +25,7 @@ def submit(
         overrides = [*overrides, f"exchange.name={exchange}"]
     card = load_runcard(runcard, overrides)
     run = card.run_path if path is None else path
-    check_free(run)
+    RunDirectory.check_free(run)
     changed = [part for override in overrides for part in ("--set", override)]
     arguments = ["solve", str(runcard.absolute()), *changed, "--run", str(run.absolute())]
     # Not inside: a run directory must not exist before the run.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from unscatter.errors import EventsFileError, MissingExtraError, UnreachableError, UnscatterError, first_line
-from unscatter.files import missing_path, quoted
+from unscatter.files import is_directory, is_file, missing_path, quoted
 
 #: Endings of the files that can be read.
 SUFFIXES = (
@@ -241,14 +241,14 @@ def _both(first: str, second: str) -> str:
 def _expand(source: str) -> Iterator[str]:
     if is_remote(source):
         files = _expand_remote(source)
-    elif os.path.isdir(source):
+    elif is_directory(source):
         files = _below(source)
     elif os.path.exists(source) or not glob.has_magic(source):
         if not os.path.exists(source):
             raise EventsFileError(missing_path(Path(source)))
         files = [source]
     else:
-        files = [file for file in glob.glob(os.path.expanduser(source), recursive=True) if os.path.isfile(file)]
+        files = [file for file in glob.glob(os.path.expanduser(source), recursive=True) if is_file(file)]
     if not files:
         raise EventsFileError(f"'{source}' matches no file (searched from '{Path.cwd()}').")
     return iter(sorted(files, key=natural))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unscatter.errors import PdfGridError
-from unscatter.files import TEMPORARY_SUFFIX, atomic_write, missing_path, quoted, write_failure
+from unscatter.files import TEMPORARY_SUFFIX, atomic_write, is_directory, missing_path, quoted, write_failure
 from unscatter.pdfs.grid import PdfGrid
 from unscatter.pdfs.lhagrid_info import info_text, read_info
 from unscatter.pdfs.lhagrid_text import member_text, read_member
@@ -82,8 +82,7 @@ def write_lhapdf(folder: str | Path, pdf_set: PdfSet, *, overwrite: bool = False
 
 def _info_path(folder: Path) -> Path:
     path = folder / f"{folder.name}.info"
-    # Unlike the methods of a path, these do not mind names that are too long.
-    if not os.path.isdir(folder):
+    if not is_directory(folder):
         raise PdfGridError(f"{missing_path(folder)}\nGive the folder of a set, which holds 'NAME.info' and 'NAME_0000.dat'.")
     if not path.is_file():
         others = sorted(other.name for other in folder.glob("*.info"))

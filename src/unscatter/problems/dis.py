@@ -14,11 +14,13 @@ from unscatter.errors import ColumnError, SettingsError
 from unscatter.events import keep_inside
 from unscatter.pdfs import Functional, PdfParametrisation
 from unscatter.pipeline import Bijection, Box, ParameterSpace, Pipeline, Problem, Simplex
-from unscatter.problems.dis_beams import beam_inspection
+from unscatter.problems.dis_beams import COLUMNS, beam_inspection
 from unscatter.problems.dis_curves import hera_measurement, parton_curves
 from unscatter.samplers import Rosenblatt, Sampler
 from unscatter.theories.dis import Beams, DisChannel, DisTables, DisTheory, dis_grid, load_tables
 
+#: Columns that follow from Q2 and y however these were measured, and those that do where the electron alone told them.
+_OF_EVENT, _OF_ELECTRON = ("x", "W2"), ("electron_energy", "electron_theta")
 #: Standard deviation of the prior in the latent space, where an interval is ten units wide: a fifth of every parameter's range.
 _PRIOR_WIDTH = 2.0
 #: Half the allowed range of a channel's normalisation in luminosity errors: in the latent space, where intervals are linear over ten
@@ -45,7 +47,7 @@ def dis(
     ranges: Ranges | None = None,
     background: float | None = None,
     reconstruction: str = "electron",
-    observables: tuple[str, ...] = ("x", "Q2", "y"),
+    observables: tuple[str, ...] = COLUMNS,
     measurements: Sequence[str] = (),
     sampler: Sampler | None = None,
 ) -> Problem:
@@ -145,7 +147,7 @@ def _derived(detector: Detector) -> tuple[str, ...]:
     """Columns that follow from measured Q2 and y: those of the electron only where nothing else has made these."""
     hadrons = [stage.hadrons for stage in detector.stages if isinstance(stage, ElectronReconstruction)]
     mixed = any(used is not None and used.method != "electron" for used in hadrons)
-    return ("x", "W2") if mixed else ("x", "W2", "electron_energy", "electron_theta")
+    return _OF_EVENT if mixed else _OF_EVENT + _OF_ELECTRON
 
 
 def _needs(detector: Detector, cuts: Sequence[Ranges]) -> tuple[str, ...]:
@@ -173,7 +175,7 @@ class MeasuredElectrons:
 
     beams: Beams
     cuts: Sequence[Ranges]
-    derived: tuple[str, ...] = ("x", "W2", "electron_energy", "electron_theta")
+    derived: tuple[str, ...] = _OF_EVENT + _OF_ELECTRON
 
     def __call__(self, channel: str, events: Events) -> Events:
         """The events inside all cuts, with the columns that the cuts need.

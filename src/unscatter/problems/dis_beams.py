@@ -14,6 +14,8 @@ from unscatter.errors import EventsError
 from unscatter.events.inspection import Inspection
 from unscatter.theories.dis import Beams
 
+#: What a measured electron tells, and what problems compare unless told otherwise.
+COLUMNS = ("x", "Q2", "y")
 #: Relative difference of s that is taken for other beams where more than half of the events show it to the same side: where their median
 #: does.
 _MAX_DEVIATION = 0.01
@@ -127,9 +129,9 @@ class BeamFindings:
 
 
 def _inspect(beams: Beams, events: Events) -> BeamFindings:
-    if any(name not in events.columns for name in ("x", "Q2", "y")):
+    if any(name not in events.columns for name in COLUMNS):
         return BeamFindings(beams, events.num_events)
-    x, Q2, y = values = tuple(events.column(name).double() for name in ("x", "Q2", "y"))
+    x, Q2, y = values = tuple(events.column(name).double() for name in COLUMNS)
     ratio = Q2 / (x * y * beams.s)
     meaningful = (x > 0) & (x < 1) & (y > 0) & (y < 1)
     # A ratio that is not a number is none of the beams', either.

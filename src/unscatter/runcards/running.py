@@ -14,7 +14,7 @@ from unscatter.files import quoted
 from unscatter.runcards.loading import load_runcard
 from unscatter.runcards.runcard import Runcard
 from unscatter.runcards.yaml_text import parse
-from unscatter.runs import RunDirectory, check_free, execute, open_unfinished, resume
+from unscatter.runs import RunDirectory, execute, open_unfinished, resume
 from unscatter.solve import Fit, Observer
 
 
@@ -37,7 +37,7 @@ def start_run(
     if path is not None:
         card = card.model_copy(update={"run": card.run.model_copy(update={"path": Path(path)})})
     if exchange is None or exchange.rank == 0:
-        check_free(card.run_path)
+        RunDirectory.check_free(card.run_path)
     problem, events, method, settings = card.build()
     return execute(
         problem, events, path=card.run_path, method=method, settings=settings,

@@ -78,7 +78,7 @@ def execute(
     settings = SolveSettings() if settings is None else settings
     exchange = NoExchange() if exchange is None else exchange
     if exchange.rank == 0:
-        check_free(path)
+        RunDirectory.check_free(path)
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
 
@@ -171,15 +171,6 @@ def _made_by_first(path: str | Path) -> RunDirectory:
     while not (Path(path) / "run.json").is_file() and time.monotonic() < end:
         time.sleep(0.05)
     return RunDirectory.open(path)
-
-
-def check_free(path: str | Path) -> None:
-    """Refuse a path where a new run cannot be made because something is there.
-
-    Raises:
-        RunError: a run, a file, or a directory that is not empty.
-    """
-    RunDirectory.check_free(path)
 
 
 def open_unfinished(path: str | Path) -> RunDirectory:

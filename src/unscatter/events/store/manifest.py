@@ -12,7 +12,7 @@ from typing import Any
 
 from unscatter.errors import StoreError, UnscatterError
 from unscatter.events.store.checksums import checksum
-from unscatter.events.store.layout import JOURNAL_NAME, MANIFEST_NAME, Layout, partial_path, shard_name
+from unscatter.events.store.layout import JOURNAL_NAME, MANIFEST_NAME, Layout, beside, partial_path, shard_name
 from unscatter.files import as_json, atomic_write, missing_path, quoted
 
 FORMAT_NAME = "unscatter event store"
@@ -180,7 +180,7 @@ def _missing(store: Path) -> str:
 
 
 def _remedy(store: Path) -> str:
-    return f"Copy the store again, or make a new one: unscatter ingest SOURCES -o {quoted(store.with_name(store.name + '-new'))}"
+    return f"Copy the store again, or make a new one: unscatter ingest SOURCES -o {quoted(beside(store, '-new'))}"
 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:
