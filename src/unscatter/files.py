@@ -8,6 +8,7 @@ import errno
 import json
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -93,11 +94,21 @@ def write_failure(path: Path, error: OSError) -> str:
             if directory.is_dir():
                 # As in /proc, where the system makes the files itself.
                 return f"cannot write '{path}': no file can be made in '{directory}'.\nChoose a directory that you may write to."
-            return f"cannot write '{path}': the directory '{directory}' does not exist.\nCreate it first: mkdir -p '{directory}'"
+            return f"cannot write '{path}': the directory '{directory}' does not exist.\nCreate it first: mkdir -p {quoted(directory)}"
         case errno.ENAMETOOLONG:
             return f"cannot write '{path}': the name is too long. Choose a shorter one."
         case _:
             return f"cannot write '{path}': {error.strerror or error}."
+
+
+def quoted(path: object) -> str:
+    """A path as a shell takes it, for lines to type.
+
+    Example:
+        >>> quoted("runs/fit"), quoted("my fit")
+        ('runs/fit', "'my fit'")
+    """
+    return shlex.quote(str(path))
 
 
 def _free_space(directory: Path) -> str:
@@ -195,15 +206,30 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a path is an ordinary file; unlike the method of a path, this does not mind names that are too long.
+
+    Example:
+        >>> is_file("n" * 1000)
+        False
+    """
+    return os.path.isfile(path)
+
+
+def is_directory(path: str | Path) -> bool:
+    """Whether a path is a directory; unlike the method of a path, this does not mind names that are too long."""
+    return os.path.isdir(path)
+
+
 def missing_path(path: Path) -> str:
     """One message for a path that does not exist, with the nearest name in its directory, or that is not what a file should be."""
-    if os.path.isdir(path):
+    if is_directory(path):
         return f"'{path}' is a directory, not a file."
     if os.path.exists(path):
-        return f"'{path}' is {'a file, not a directory' if os.path.isfile(path) else 'not an ordinary file'}."
+        return f"'{path}' is {'a file, not a directory' if is_file(path) else 'not an ordinary file'}."
     if os.path.islink(path):
         return f"'{path}' is a link that leads nowhere: to '{os.readlink(path)}'."
-    if not os.path.isdir(path.parent):
+    if not is_directory(path.parent):
         return f"there is no '{path}': the directory '{path.parent}' does not exist (searched from '{Path.cwd()}')."
     try:
         neighbours = sorted(os.listdir(path.parent))

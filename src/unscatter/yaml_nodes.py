@@ -11,6 +11,10 @@ from yaml.constructor import ConstructorError
 _MOST_VALUES = 1_000_000
 
 
+class UnreadableError(yaml.YAMLError):
+    """What is wrong with a document as a whole, to stand behind its name."""
+
+
 class CheckedValues:
     """Goes before one of PyYAML's loaders, which trust that text fits its tag, as in ``!!int abc``, and that no number is too long.
 
@@ -32,6 +36,29 @@ class CheckedValues:
             kind = str(node.tag).rpartition(":")[2]
             problem = f"this is not a value of the type '{kind}', or too long for one"
             raise ConstructorError(None, None, problem, node.start_mark) from error
+
+
+def load_checked(text: str, loader: type[yaml.SafeLoader]) -> tuple[Any, yaml.Node | None]:
+    """The value of a document and the node that it was made of, which is None for an empty one.
+
+    Args:
+        text: the document.
+        loader: a loader behind :class:`CheckedValues`.
+
+    Raises:
+        UnreadableError: a value holds itself, or the document is nested too deeply, or aliases make too many values.
+        yaml.YAMLError: the text is not YAML.
+    """
+    try:
+        opened = loader(text)
+        node = opened.get_single_node()
+        if node is None:
+            return None, None
+        if problem := too_many_values(node):
+            raise UnreadableError(problem)
+        return opened.construct_document(node), node
+    except RecursionError as error:
+        raise UnreadableError("holds a value inside itself (&name and *name), or is nested too deeply. Write the value out.") from error
 
 
 def too_many_values(node: yaml.Node) -> str | None:

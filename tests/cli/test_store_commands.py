@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -150,7 +151,35 @@ def test_nothing_but_a_store_is_ever_proposed_for_removal(name: str, folder: Pat
     error = call("ingest", "run1.parquet", "-o", name).stderr
     assert "exists already, and nothing is written over.\nChoose another name.\n" in error
     assert call("ingest", "run1.parquet", "-o", "store", "-q").exit_code == ExitCode.FINE
-    assert "Choose another name, or remove it: rm -r 'store'" in call("ingest", "run1.parquet", "-o", "store").stderr
+    assert "Choose another name, or remove it: rm -r store\n" in call("ingest", "run1.parquet", "-o", "store").stderr
+
+
+@pytest.mark.parametrize("name", ["a store", "it's", "$(date)"])
+def test_lines_to_type_are_such_that_a_shell_takes_them(name: str, folder: Path) -> None:
+    assert call("ingest", "run1.parquet", "-o", name, "-q").exit_code == ExitCode.FINE
+    said = call("ingest", "run1.parquet", "-o", name).stderr
+    assert shlex.split(said.split("remove it: ")[1]) == ["rm", "-r", name]
+    said = call("ingest", "run1.parquet", "-o", f"{name}/no such/store").stderr
+    assert shlex.split(said.split("Make it first: ")[1]) == ["mkdir", "-p", f"{name}/no such"]
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "..", "inner/.."])
+def test_paths_without_a_name_are_told_about_as_others_are(path: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "full" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(folder / "full")
+    message = f"'{path}' is not an event store" if path else "the path is empty"
+    result = call("inspect", path, "--verify")
+    assert result.exit_code == ExitCode.BAD_INPUT, result.output
+    assert message in result.stderr
+
+
+def test_a_store_that_is_the_working_directory_and_lacks_its_manifest_is_told_about(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("ingest", "run1.parquet", "-o", "store", "-q").exit_code == ExitCode.FINE
+    (folder / "store" / "manifest.json").unlink()
+    monkeypatch.chdir("store")
+    result = call("inspect", ".")
+    assert result.exit_code == ExitCode.BAD_INPUT, result.output
+    assert f"unscatter ingest SOURCES -o {folder / 'store-new'}" in result.stderr.replace("\n", " ")
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are(folder: Path) -> None:
@@ -192,7 +221,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, errors
-    assert "Note: the same command goes on where it stopped. To give it up: rm -r 'store.partial'" in errors
+    assert "Note: the same command goes on where it stopped. To give it up: rm -r store.partial\n" in errors
     assert call("ingest", "long.csv", "-o", "store", "--cut", cut).exit_code == ExitCode.FINE
     assert EventStore.open("store").num_rows == 3_000_000
 

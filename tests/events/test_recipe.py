@@ -172,3 +172,21 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
 def test_conditions_are_what_names_mean(settings: dict[str, Any], other: dict[str, Any], same: bool) -> None:
     one, two = Recipe(**{"constants": {"s": 2.0}, **settings}), Recipe(**other)
     assert (one.conditions() == two.conditions()) is same
+
+
+def test_conditions_over_columns_made_of_one_another_do_not_grow_with_their_depth() -> None:
+    # Far too deep for formulas in the places of names: their text would double with every column.
+    columns = {"c0": "a"} | {f"c{i}": f"c{i - 1} * c{i - 1}" for i in range(1, 400)}
+    (said,) = Recipe(columns=columns, cuts=["c399 > 0"]).conditions()
+    assert len(said) < 100
+    (other,) = Recipe(columns={**columns, "c0": "b"}, cuts=["c399 > 0"]).conditions()
+    (same,) = Recipe(columns=dict(reversed(columns.items())), cuts=["0 < c399"]).conditions()
+    assert other != said
+    assert same == said
+
+
+@pytest.mark.parametrize("columns", [{"x": "z + 1", "z": "x + 1"}, {"x": "x + y", "y": "y + x"}, {"x": "y", "y": "x"}])
+def test_conditions_over_columns_that_go_in_circles_are_there_and_depend_on_them(columns: dict[str, str]) -> None:
+    said = Recipe(columns=columns, cuts=["x > 0"]).conditions()
+    assert said == Recipe(columns=columns, cuts=["0 < x"]).conditions()
+    assert said != Recipe(columns={**columns, "x": "2 * x"}, cuts=["x > 0"]).conditions()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
+from unscatter.errors import SettingsError
 from unscatter.pdfs import FIT_FLAVOURS, Functional, Neural, NodeValues, PdfParametrisation
 from unscatter.physics.sum_rules import quadrature
 
@@ -154,3 +155,9 @@ def test_coefficients_may_have_either_sign_only_where_densities_need_not_be_posi
         assert confined[name][0] > -1
         assert free[name][0] < -1
     assert all(confined[name] == free[name] for name in confined if name not in coefficients)
+
+
+@pytest.mark.parametrize("nodes", [(), (0.5,), (1.5,), (float("nan"),)])
+def test_fewer_than_two_nodes_are_refused(nodes):
+    with pytest.raises(SettingsError, match=r"'nodes' must be at least two momentum fractions .*, got \("):
+        NodeValues(nodes)

@@ -10,6 +10,7 @@ from unscatter.arrays import Events
 from unscatter.detectors import electron_detector
 from unscatter.errors import ColumnError, EventsError, SettingsError
 from unscatter.events import read_events
+from unscatter.events.store import write_store
 from unscatter.pdfs import Functional, Neural, NodeValues
 from unscatter.problems import dis, example_file
 from unscatter.runcards import load_runcard
@@ -70,7 +71,8 @@ def test_pseudo_data_look_like_events_of_pythia():
 def test_events_of_other_beams_are_refused_with_both_energies():
     problem = small()
     wrong = real_events().with_columns({"y": real_events().column("y") / 3})
-    with pytest.raises(EventsError, match=r"(?s)median of Q2 / .x y. is 59399.8 GeV2.*s = 19800"):
+    words = r"(?s)2,000 of 2,000 have Q2 / \(x y\) more than 1% above the s = 19800 GeV2 .*The first is row 0 .* make 59399.8 GeV2"
+    with pytest.raises(EventsError, match=words):
         problem.prepare("proton", wrong)
 
 
@@ -81,6 +83,53 @@ def test_events_that_contradict_their_beams_are_refused_with_their_number_and_th
     words = rf"(?s)1,339 of 2,989 events .* more than 10%.*first is row 7.* x = {float(x[7]):g}, .*cuts: \['abs\(Q2 / "
     with pytest.raises(EventsError, match=words):
         small().prepare("proton", events.with_columns({"x": x}))
+
+
+def made_up(count, last_off=0, factor=2.0):
+    """Events of the beams, the last ones of which contradict them."""
+    x, y = torch.linspace(0.01, 0.3, count, dtype=torch.float64), torch.full((count,), 0.4, dtype=torch.float64)
+    Q2 = x * y * BEAMS.s
+    if last_off:
+        Q2[-last_off:] *= factor
+    return Events(torch.stack([x, Q2, y], -1).float(), ("x", "Q2", "y"))
+
+
+@pytest.fixture(params=["memory", "store of 50 blocks"])
+def given(request, tmp_path):
+    """What turns events into events in memory, or in a store."""
+
+    def stored(events):
+        columns = {name: events.column(name).numpy() for name in events.columns}
+        return write_store(tmp_path / "store", [columns], rows_per_block=16 * (events.num_events // 800 + 1))
+
+    return (lambda events: events) if request.param == "memory" else stored
+
+
+@pytest.mark.parametrize(
+    ("count", "last_off", "factor", "words"),
+    [
+        (20_050, 8, 2.0, None),
+        (5_000, 50, 2.0, None),
+        (5_000, 51, 2.0, "51 of 5,000 events .* where at most 1% may be. The first is row 4949 "),
+        (200, 3, 2.0, None),
+        (200, 4, 2.0, "4 of 200 events .* The first is row 196 "),
+        (5_000, 2_500, 1.02, None),
+        (5_000, 2_501, 1.02, "other beams: 2,501 of 5,000 have .* 1% above .* The first is row 2499 "),
+        (5_000, 2_501, 0.98, "other beams: 2,501 of 5,000 have .* 1% below .* The first is row 2499 "),
+    ],
+)
+def test_events_are_judged_by_all_of_a_channel_wherever_they_lie(given, count, last_off, factor, words):
+    events = {"proton": given(made_up(count, last_off, factor))}
+    if words is None:
+        assert float(as_source(small(), events, SolveSettings()).counts[0, 0]) > 0
+    else:
+        with pytest.raises(EventsError, match=words):
+            as_source(small(), events, SolveSettings())
+
+
+def test_blocks_of_another_kind_are_not_refused_where_the_channel_is_in_order(given):
+    # 40 events in a block of their own, which alone would belong to other beams.
+    assert as_source(small(), {"proton": given(made_up(5_000, 40, 3.0))}, SolveSettings()).columns == ("x", "Q2", "y")
 
 
 def few_digits(events):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,24 @@ def test_existing_run_is_never_written_over(run: RunDirectory) -> None:
     assert f"for instance '{run.path}-3'" in str(caught.value)
     assert str(caught.value).endswith(f"go on with this run: unscatter resume {run.path}")
     assert (run.path / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "stem"), [("漢" * 84, "漢" * 33), ("x" + "é" * 126, "x" + "é" * 49), ("n" * 250, "n" * 100)])
+def test_name_that_is_proposed_is_one_that_the_system_takes(name: str, stem: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.tex").touch()
+    with pytest.raises(RunError, match="for instance") as caught:
+        RunDirectory.create(tmp_path / name)
+    proposed = str(caught.value).split("for instance '")[1].split("'")[0]
+    assert RunDirectory.create(proposed).path.name == f"{stem}-2"
+
+
+def test_line_to_type_is_one_that_a_shell_takes(tmp_path: Path) -> None:
+    path = tmp_path / "Anna's fit; $(date)"
+    RunDirectory.create(path)
+    with pytest.raises(RunError) as caught:
+        RunDirectory.create(path)
+    assert shlex.split(str(caught.value).split("go on with this run: ")[1]) == ["unscatter", "resume", str(path)]
 
 
 def test_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:

@@ -182,6 +182,17 @@ def test_checkpoint_of_other_settings_or_cut_short_is_refused(problem: Problem, 
     assert run.metrics.read_bytes() == metrics
 
 
+def test_checkpoint_of_other_parameters_is_refused_with_both_names(problem: Problem, events: dict[str, Events], tmp_path: Path) -> None:
+    path, settings = tmp_path / "fit", SETTINGS.model_copy(update={"steps": 20, "checkpoint_every": 4})
+    execute(problem, events, path=path, method=METHOD, settings=settings, observers=[SignalAt(5)])
+    names = problem.space.names
+    # As many, over the same ranges: only their names tell them apart.
+    renamed = replace(problem.space, names=(f"new_{names[0]}", *names[1:]))
+    with pytest.raises(CheckpointError, match=rf"fits the parameters \['{names[0]}', .* has \['new_{names[0]}', "):
+        resume(path, replace(problem, space=renamed), events, method=METHOD, settings=settings)
+    assert resume(path, problem, events, method=METHOD, settings=settings).num_steps == 20
+
+
 def test_full_disk_is_one_error_and_leaves_what_was_written(
     problem: Problem, events: dict[str, Events], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 from unscatter.cli.codes import ExitCode
 from unscatter.cli.notes import as_command
 from unscatter.cli.progress import progress_display
+from unscatter.files import quoted
 from unscatter.report.closure import PARAMETERS, ClosureTables
 from unscatter.report.rounding import plain_number, with_error
 from unscatter.runcards import load_runcard
@@ -61,7 +61,7 @@ def _print(result: ClosureResult, tables: ClosureTables, level: int) -> None:
     unconverged = sum(row["stop_reason"] == "out of rounds" for row in tables.fits)
     if unconverged:
         console.print(f"Warning: {unconverged} of {result.num_fits} fits have not converged.", soft_wrap=True)
-    console.print(f"result  {shlex.quote(str(result.path / 'result'))}", markup=False, soft_wrap=True)
+    console.print(f"result  {quoted(result.path / 'result')}", markup=False, soft_wrap=True)
 
 
 def closure_view(tables: ClosureTables) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,14 +20,14 @@ from unscatter.cli.tables import comparison_view, parameter_table, problem_table
 from unscatter.errors import EventsFileError, SettingsError
 from unscatter.events import write_events
 from unscatter.exchange import ExchangeSettings, World
-from unscatter.files import did_you_mean
+from unscatter.files import did_you_mean, quoted
 from unscatter.launch.joining import Rank, refuse_ranks, take_part
 from unscatter.pipeline import CheckReport, Problem
 from unscatter.report import comparison_table, read_record, write_comparison, write_report
 from unscatter.runcards import BUILT_IN, Runcard, json_schema, load_runcard, resume_run, start_run
 from unscatter.runcards.events import SimulatedEvents, Simulation, complete_parameters
 from unscatter.runcards.events import simulate as simulate_events
-from unscatter.runs import RunDirectory, check_free, open_unfinished
+from unscatter.runs import RunDirectory, open_unfinished
 from unscatter.solve import Compared, Fit, count_compared
 
 
@@ -71,7 +70,7 @@ def simulate(
         write_events(events[channel], file, parameters=made_with)
         console.print(f"{file}: {events[channel].num_events:,} events, columns {', '.join(events[channel].columns)}", soft_wrap=True)
     entries = "".join(f"\n  {channel}: {file.absolute()}" for channel, file in files.items())
-    console.print(f"For a runcard:\nevents:{entries}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"For a runcard:\nevents:{entries}", soft_wrap=True)
 
 
 @as_command
@@ -81,7 +80,7 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
     problem, console = card.build_problem(), _console()
     report = problem.check()
     for line in report.lines():
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     _warn_of_unused(card)
     # A problem that cannot be solved cannot make pseudo-data either: the same fault would be told twice.
     if _is_runcard(problem_or_runcard) and (report.ok or not isinstance(card.events, SimulatedEvents)):
@@ -89,7 +88,7 @@ def check(problem_or_runcard: str, overrides: Sequence[str]) -> ExitCode:
         for channel, events in job.events.items():
             # Prepared as a fit would: events of other beams, or none inside the cuts, are told here and not after a long wait.
             for line in _event_lines(report, channel, events.columns, count_compared(job.problem, channel, events), card):
-                console.print(line, highlight=False, markup=False)
+                console.print(line)
     return ExitCode.FINE if report.ok else ExitCode.NOT_GOOD_ENOUGH
 
 
@@ -121,7 +120,7 @@ def solve(
     run = card.run_path if path is None else path
     num_ranks = _ranks_to_start(world, ranks, card)
     if num_ranks > 1:
-        check_free(run)
+        RunDirectory.check_free(run)
         settings = [part for override in overrides for part in ("--set", override)]
         return _run_ranks(["solve", str(runcard), *settings, "--run", str(run)], num_ranks, run, card, quiet=quiet)
     same, logs = card.same_everywhere(), run
@@ -157,7 +156,7 @@ def _refuse_shared_resume(run: Path, num_ranks: int) -> None:
     if num_ranks > 1:
         raise SettingsError(
             f"'{run}' is a fit of one rank that shares nothing with others ('exchange: none'), and cannot go on with {num_ranks}.\n"
-            f"Resume each of them by itself: unscatter resume {shlex.quote(str(run))}"
+            f"Resume each of them by itself: unscatter resume {quoted(run)}"
         )
 
 
@@ -178,7 +177,7 @@ def _run_ranks(arguments: Sequence[str], num_ranks: int, run: Path, card: Runcar
 def report(run: Path) -> None:
     """Write the report of a run, and say what the run directory lacks."""
     directory = RunDirectory.open(run)
-    _console().print(str(write_report(directory)), highlight=False, markup=False, soft_wrap=True)
+    _console().print(str(write_report(directory)), soft_wrap=True)
     for text in read_record(directory).missing():
         warnings.warn(f"the report is without {text}.", UserWarning, stacklevel=1)
 
@@ -192,7 +191,7 @@ def compare(runs: Sequence[Path], output: Path | None) -> None:
     console = _console()
     console.print(comparison_view(comparison_table(directories)))
     if output is not None:
-        console.print(str(write_comparison(directories, output)), highlight=False, markup=False, soft_wrap=True)
+        console.print(str(write_comparison(directories, output)), soft_wrap=True)
 
 
 def schema() -> None:
@@ -210,17 +209,17 @@ def _conclude(fit: Fit, rank: Rank, run: RunDirectory, *, quiet: bool) -> ExitCo
     if fit.stop_reason == "interrupted":
         _errors().print(
             f"Stopped by {interrupted_by} after step {fit.num_steps}; a checkpoint is in '{run.path}'. Go on:\n"
-            f"  unscatter resume {shlex.quote(str(run.path))}",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+            f"  unscatter resume {quoted(run.path)}",
+            soft_wrap=True,
+        )
         return code
     page = write_report(run)
     if not quiet:
         console = _console()
         console.print(parameter_table(fit))
         for line in verdict_lines(fit):
-            console.print(line, highlight=False, markup=False)
-        console.print(f"run     {run.path}\nreport  {page}", highlight=False, markup=False, soft_wrap=True)
+            console.print(line)
+        console.print(f"run     {run.path}\nreport  {page}", soft_wrap=True)
     return code
 
 
@@ -269,7 +268,7 @@ def _output_files(problem: Problem, output: Path, file_format: str | None) -> di
         if len(problem.channels) > 1:
             raise SettingsError(
                 f"problem '{problem.name}' has the channels {list(problem.channels)}, and each gets a file of its own: "
-                f"give a directory, --output {output.with_suffix('')}."
+                f"give a directory, --output {quoted(output.with_suffix(''))}."
             )
         if file_format not in (None, suffix):
             raise SettingsError(f"'--output {output}' and '--format {file_format}' contradict one another; leave one of the two out.")
@@ -277,7 +276,7 @@ def _output_files(problem: Problem, output: Path, file_format: str | None) -> di
     elif suffix and not output.is_dir():
         raise SettingsError(
             f"'--output {output}': no format ends in '.{suffix}'; those of events are .parquet, .csv and .npy.\n"
-            f"Write for example --output {output.with_suffix('.parquet')}, or a name without an ending for a directory of files."
+            f"Write for example --output {quoted(output.with_suffix('.parquet'))}, or a name without an ending for a directory of files."
         )
     else:
         files = {channel: output / f"{channel}.{file_format or 'parquet'}" for channel in problem.channels}
@@ -290,9 +289,7 @@ def _output_files(problem: Problem, output: Path, file_format: str | None) -> di
 
 def _refuse_existing(file: Path) -> None:
     if file.exists():
-        raise SettingsError(
-            f"'{file}' exists already and is not written over. Choose another name, or remove it: rm {shlex.quote(str(file))}"
-        )
+        raise SettingsError(f"'{file}' exists already and is not written over. Choose another name, or remove it: rm {quoted(file)}")
 
 
 def _warn_of_unused(card: Runcard) -> None:
@@ -306,5 +303,5 @@ def _console() -> Console:
 
 
 def _errors() -> Console:
-    """For progress, warnings and errors, so that results can be piped."""
-    return Console(stderr=True, highlight=False)
+    """For progress, warnings and errors, so that results can be piped; as plain as results."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)

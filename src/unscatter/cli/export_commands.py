@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,13 +38,14 @@ def lhapdf(
 
 def _export_lhapdf(path: Path, name: str, output: Path, authors: str, reference: str) -> None:
     from unscatter.errors import RunError, SettingsError
+    from unscatter.files import quoted
     from unscatter.report.lhapdf import export_lhapdf
     from unscatter.runcards import load_runcard
     from unscatter.runs import RunDirectory
 
     if Path(name).name != name:
         place = Path(name)
-        raise SettingsError(f"'--name {name}' is a path, not a name. Write --output {place.parent} --name {place.name}.")
+        raise SettingsError(f"'--name {name}' is a path, not a name. Write --output {quoted(place.parent)} --name {quoted(place.name)}.")
     run = RunDirectory.open(path)
     if not run.resolved_runcard.is_file():
         raise RunError(
@@ -55,4 +55,4 @@ def _export_lhapdf(path: Path, name: str, output: Path, authors: str, reference:
     folder = export_lhapdf(run, load_runcard(run.resolved_runcard).build_problem(), output / name, authors=authors, reference=reference)
     members = len(list(folder.glob("*.dat")))
     sys.stdout.write(f"{folder}: {members} member{'s' if members > 1 else ''}\n")
-    sys.stdout.write(f"For LHAPDF: export LHAPDF_DATA_PATH={shlex.quote(str(folder.parent))}\n")
+    sys.stdout.write(f"For LHAPDF: export LHAPDF_DATA_PATH={quoted(folder.parent)}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from rich.console import Console
 from unscatter.cli.codes import ExitCode
 from unscatter.cli.messages import print_error
 from unscatter.cli.progress import progress_display
+from unscatter.files import quoted
 from unscatter.launch import JobEnd, JobLogs, JobSettings, run_job
 from unscatter.launch.health import RankHealth, read_health
 from unscatter.launch.variables import visible_gpus
@@ -59,7 +59,7 @@ def run_ranks(arguments: Sequence[str], num_ranks: int, *, run: Path, exchange: 
     if end.failure is not None:
         print_error(_with_way_on(end, num_ranks, first))
     elif independent and not quiet:
-        where = " ".join(shlex.quote(str(own_run(run, rank))) for rank in range(num_ranks))
+        where = " ".join(quoted(own_run(run, rank)) for rank in range(num_ranks))
         console.print(f"{num_ranks} independent fits. Side by side:\n  unscatter compare {where}", markup=False, soft_wrap=True)
     return end.code
 
@@ -88,9 +88,9 @@ def _with_way_on(end: JobEnd, num_ranks: int, run: Path) -> str:
     if end.codes[end.failed_rank or 0] == ExitCode.BAD_INPUT:
         return lines[0]
     if any((run / "checkpoints").glob("step-*")):
-        lines.append(f"Go on from the last checkpoint: unscatter resume {shlex.quote(str(run))} --ranks {num_ranks}")
+        lines.append(f"Go on from the last checkpoint: unscatter resume {quoted(run)} --ranks {num_ranks}")
     elif end.logs.is_dir():
-        lines.append(f"The logs of all ranks are in {shlex.quote(str(end.logs))}.")
+        lines.append(f"The logs of all ranks are in {quoted(end.logs)}.")
     return "\n".join(lines)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from unscatter.events.store import Progress as IngestProgress
 from unscatter.events.store import ingest as ingest_files
 from unscatter.events.store import verify as verify_store
 from unscatter.events.store.layout import partial_path
+from unscatter.files import is_directory, quoted
 
 #: A comma that is not inside brackets, as far as formulas nest them.
 _COMMA = re.compile(r",(?![^(\[]*[)\]])")
@@ -40,7 +40,7 @@ def ingest(
             store = ingest_files(list(sources), output, recipe, tree=tree, workers=workers, shuffle=shuffle, progress=_as_rows(show))
     except KeyboardInterrupt:
         if partial_path(output).is_dir() and not quiet:
-            print_note(f"the same command goes on where it stopped. To give it up: rm -r '{partial_path(output)}'")
+            print_note(f"the same command goes on where it stopped. To give it up: rm -r {quoted(partial_path(output))}")
         raise
     if not quiet:
         columns = ", ".join(store.columns) + (" and weights" if store.weighted else "")
@@ -51,6 +51,8 @@ def ingest(
 @as_command
 def inspect(path: str, *, tree: str | None, verify: bool, as_json: bool, quiet: bool = False) -> ExitCode:
     """Show a store or a file of events."""
+    if not path:
+        raise SettingsError("the path is empty. Write for example: unscatter inspect events.parquet")
     if not (is_store(path) or _looks_like_store(path)):
         if verify:
             raise SettingsError(f"'{path}' is not an event store, and only stores have checksums: leave out --verify.")
@@ -124,7 +126,7 @@ def _number(text: str, name: str) -> float:
 
 def _looks_like_store(path: str) -> bool:
     """Stores without their manifest, and unfinished ones, are to be told about as stores."""
-    return os.path.isdir(Path(path, "shards")) or os.path.isdir(partial_path(Path(path)))
+    return is_directory(Path(path, "shards")) or is_directory(partial_path(Path(path)))
 
 
 def _verified(path: str, *, quiet: bool) -> Verification:

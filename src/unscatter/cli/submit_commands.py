@@ -10,9 +10,10 @@ from rich.console import Console
 
 from unscatter.cli.notes import as_command
 from unscatter.errors import SettingsError
+from unscatter.files import quoted
 from unscatter.launch.slurm import SlurmSettings, job_script, submit_job
 from unscatter.runcards import load_runcard
-from unscatter.runs import check_free
+from unscatter.runs import RunDirectory
 
 
 @as_command
@@ -24,7 +25,7 @@ def submit(
         overrides = [*overrides, f"exchange.name={exchange}"]
     card = load_runcard(runcard, overrides)
     run = card.run_path if path is None else path
-    check_free(run)
+    RunDirectory.check_free(run)
     changed = [part for override in overrides for part in ("--set", override)]
     arguments = ["solve", str(runcard.absolute()), *changed, "--run", str(run.absolute())]
     # Not inside: a run directory must not exist before the run.
@@ -37,7 +38,8 @@ def submit(
     console = Console(highlight=False)
     console.print(
         f"Job {number}: {settings.num_ranks} ranks on {settings.nodes} node{'s' if settings.nodes > 1 else ''}.\n"
-        f"queue   squeue --jobs {number}\nlogs    {folder}\nrun     {run}\nranks   unscatter health {run}\nstop    scancel {number}",
+        f"queue   squeue --jobs {number}\nlogs    {folder}\nrun     {run}\n"
+        f"ranks   unscatter health {quoted(run)}\nstop    scancel {number}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
 

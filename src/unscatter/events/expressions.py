@@ -188,6 +188,7 @@ class _Spelled(ast.NodeTransformer):
         self._meaning = meaning
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
+        # What a name means may be a number, or hold any characters: nothing evaluates this tree, it is only written as text again.
         return ast.Name(node.id if node.id in FUNCTIONS else self._meaning(node.id))
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:

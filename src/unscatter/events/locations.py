@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from unscatter.errors import EventsFileError, MissingExtraError, UnreachableError, UnscatterError, first_line
-from unscatter.files import missing_path
+from unscatter.files import is_directory, is_file, missing_path, quoted
 
 #: Endings of the files that can be read.
 SUFFIXES = (
@@ -147,7 +147,7 @@ def _refusal(location: str, error: BaseException) -> str | None:
     if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
         return f"there is no '{location}': {first_line(error)}."
     if isinstance(error, PermissionError):
-        return f"cannot read '{location}': permission denied." + ("" if is_remote(location) else f" Allow it: chmod u+r '{location}'")
+        return f"cannot read '{location}': permission denied." + ("" if is_remote(location) else f" Allow it: chmod u+r {quoted(location)}")
     of_network = not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError, *_network_errors()))
     if (is_remote(location) and of_network) or (isinstance(error, OSError) and error.errno in _DISK_FAILURES):
         return f"cannot read '{location}': {_answer(error)}."
@@ -241,14 +241,14 @@ def _both(first: str, second: str) -> str:
 def _expand(source: str) -> Iterator[str]:
     if is_remote(source):
         files = _expand_remote(source)
-    elif os.path.isdir(source):
+    elif is_directory(source):
         files = _below(source)
     elif os.path.exists(source) or not glob.has_magic(source):
         if not os.path.exists(source):
             raise EventsFileError(missing_path(Path(source)))
         files = [source]
     else:
-        files = [file for file in glob.glob(os.path.expanduser(source), recursive=True) if os.path.isfile(file)]
+        files = [file for file in glob.glob(os.path.expanduser(source), recursive=True) if is_file(file)]
     if not files:
         raise EventsFileError(f"'{source}' matches no file (searched from '{Path.cwd()}').")
     return iter(sorted(files, key=natural))

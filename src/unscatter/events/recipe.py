@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -121,22 +123,37 @@ class Recipe:
             >>> Recipe(cuts=["x>s", "y > 0"], constants={"s": 1}).conditions() == Recipe(cuts=["0 < y and 1 < x"]).conditions()
             True
         """
-        return frozenset(said for cut in self.cuts for said in self._said(cut))
+        meanings = self._meanings()
+        return frozenset(said for cut in self.cuts for said in self._said(cut, meanings))
 
-    def _said(self, text: str, inside: tuple[str, ...] = ()) -> frozenset[str]:
+    def _meanings(self) -> dict[str, str]:
+        """What names in cuts stand for where it is no column of the file by the same name: a number, such a column, or a formula's digest.
+
+        A digest, since formulas put in the places of their names double with every column that names an earlier one twice.
+        """
+        formulas = {name: text for name, text in self.wanted.items() if text != name}
+        meanings = {name: repr(float(value)) for name, value in self.constants.items() if name not in formulas}
         try:
-            return Expression(text).conditions(lambda name: self._meaning(name, inside))
+            order = tuple(
+                TopologicalSorter({name: _names(text) & formulas.keys() - {name} for name, text in formulas.items()}).static_order()
+            )
+        except CycleError:
+            # Columns that are made of one another; reading will say so.
+            return meanings | {name: _digest([text]) for name, text in formulas.items()}
+        for name in order:
+            # Inside its own formula, a name is the file's, or a constant.
+            own = {name: repr(float(self.constants[name]))} if name in self.constants else {}
+            said = self._said(formulas[name], meanings | own)
+            first, *more = said
+            meanings[name] = first if not more and _COLUMN.fullmatch(first) else _digest(said)
+        return meanings
+
+    def _said(self, text: str, meanings: Mapping[str, str]) -> frozenset[str]:
+        try:
+            return Expression(text).conditions(lambda name: meanings.get(name, f"`{name.strip('`')}`"))
         except SettingsError:
             # A column whose name is no identifier, or no formula at all, as reading will say.
             return frozenset([f"`{text}`"])
-
-    def _meaning(self, name: str, inside: tuple[str, ...]) -> str:
-        """What a name in a cut stands for: a formula of ours, a number, or a column of the file."""
-        own = self.wanted.get(name, name)
-        if own != name and name not in inside:
-            said = " and ".join(sorted(self._said(own, (*inside, name))))
-            return said if _COLUMN.fullmatch(said) else f"({said})"
-        return repr(float(self.constants[name])) if name in self.constants else f"`{name.strip('`')}`"
 
     def apply(self, chunk: Chunk, location: str) -> Prepared:
         """Make events of a chunk that holds the :meth:`needed` columns.
@@ -184,6 +201,19 @@ class Recipe:
 
     def _scope(self, names: Sequence[str], location: str) -> Scope:
         return Scope(names, self.wanted, self.constants, location)
+
+
+def _names(text: str) -> set[str]:
+    """Names in a formula; none where it is none."""
+    try:
+        return set(Expression(text).names)
+    except SettingsError:
+        return set()
+
+
+def _digest(said: Iterable[str]) -> str:
+    """What stands for conditions or a formula, in a length that does not depend on theirs."""
+    return f"({hashlib.sha256(' and '.join(sorted(said)).encode(errors='surrogatepass')).hexdigest()})"
 
 
 def label(name: str, text: str) -> str:

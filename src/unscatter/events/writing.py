@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from unscatter.arrays import Events
 from unscatter.errors import ColumnError, EventsFileError, ShapeError
 from unscatter.events.reading import PARAMETERS_KEY
-from unscatter.files import atomic_write
+from unscatter.files import atomic_write, quoted
 
 #: Kinds of files that :func:`write_events` makes, by their suffix.
 SUFFIXES = (".parquet", ".csv", ".npy")
@@ -39,7 +39,7 @@ def write_events(events: Events, path: str | Path, *, weight: str = "weight", pa
     if path.suffix.lower() not in SUFFIXES:
         raise EventsFileError(f"cannot write '{path}': the suffix '{path.suffix}' is not one of {', '.join(SUFFIXES)}.")
     if path.exists():
-        raise EventsFileError(f"'{path}' exists already and is not written over. Choose another name, or remove it: rm '{path}'")
+        raise EventsFileError(f"'{path}' exists already and is not written over. Choose another name, or remove it: rm {quoted(path)}")
     columns = _named_arrays(events, weight)
     with atomic_write(path, raises=EventsFileError) as file:
         match path.suffix.lower():

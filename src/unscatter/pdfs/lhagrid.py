@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from unscatter.errors import PdfGridError
-from unscatter.files import TEMPORARY_SUFFIX, atomic_write, missing_path, write_failure
+from unscatter.files import TEMPORARY_SUFFIX, atomic_write, is_directory, missing_path, quoted, write_failure
 from unscatter.pdfs.grid import PdfGrid
 from unscatter.pdfs.lhagrid_info import info_text, read_info
 from unscatter.pdfs.lhagrid_text import member_text, read_member
@@ -83,8 +82,7 @@ def write_lhapdf(folder: str | Path, pdf_set: PdfSet, *, overwrite: bool = False
 
 def _info_path(folder: Path) -> Path:
     path = folder / f"{folder.name}.info"
-    # Unlike the methods of a path, these do not mind names that are too long.
-    if not os.path.isdir(folder):
+    if not is_directory(folder):
         raise PdfGridError(f"{missing_path(folder)}\nGive the folder of a set, which holds 'NAME.info' and 'NAME_0000.dat'.")
     if not path.is_file():
         others = sorted(other.name for other in folder.glob("*.info"))
@@ -126,7 +124,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise PdfGridError(
             f"the set '{folder}' exists already and is not written over. "
-            f"Choose another name, or remove it: rm -r {shlex.quote(str(folder))}\n"
+            f"Choose another name, or remove it: rm -r {quoted(folder)}\n"
             "In Python, overwrite=True replaces it."
         )
 

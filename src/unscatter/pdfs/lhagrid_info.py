@@ -16,7 +16,7 @@ from unscatter.files import did_you_mean
 from unscatter.pdfs.grid import AlphaS
 from unscatter.pdfs.lhagrid_text import FORMAT, shown
 from unscatter.pdfs.pdf_set import PdfInfo, PdfSet
-from unscatter.yaml_nodes import CheckedValues, too_many_values
+from unscatter.yaml_nodes import CheckedValues, UnreadableError, load_checked
 
 #: Fields of :class:`PdfInfo` by their key in the file.
 _FIELDS = {
@@ -78,20 +78,16 @@ def read_info(path: Path) -> tuple[PdfInfo, int, tuple[int, ...]]:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        if node is not None and (excess := too_many_values(node)):
-            raise PdfGridError(f"'{path}' {excess}")
-        values = None if node is None else loader.construct_document(node)
+        values, node = load_checked(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise PdfGridError(f"cannot read '{path}': {error}.") from error
+    except UnreadableError as error:
+        raise PdfGridError(f"'{path}' {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it is not YAML"
         raise PdfGridError(f"'{path}'{where}: {problem}. Text with a colon inside needs quotes.") from error
-    except RecursionError as error:
-        raise PdfGridError(f"'{path}' is nested too deeply, or holds a value inside itself.") from error
     if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
         raise PdfGridError(f"'{path}' must consist of lines such as 'Format: {FORMAT}'.")
     lines: dict[str, int] = {}

@@ -32,7 +32,7 @@ class NodeValues:
         positivity: whether densities are positive everywhere.
 
     Raises:
-        SettingsError: nodes that do not increase, or are too near to one another to be told apart.
+        SettingsError: fewer than two nodes, or such that do not increase, or are too near to one another to be told apart.
 
     Example:
         >>> form = NodeValues()
@@ -46,6 +46,8 @@ class NodeValues:
     name: str = field(default="nodes", init=False)
 
     def __post_init__(self) -> None:
+        if len(self.nodes) < 2:
+            raise SettingsError(f"'nodes' must be at least two momentum fractions that increase between 0 and 1, got {self.nodes}.")
         for left, right in zip(self.nodes, self.nodes[1:], strict=False):
             if not 0 < left < right < 1:
                 raise SettingsError(f"'nodes' must increase strictly between 0 and 1, but {right:g} follows {left:g}.")

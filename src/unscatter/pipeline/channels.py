@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from unscatter.errors import SettingsError
 
-#: Longest name: with an ending behind it, every file system takes it.
+#: Bytes of the longest name: with an ending behind it, every file system takes it.
 _LONGEST = 100
 
 
@@ -18,10 +20,15 @@ def check_channel_name(name: str) -> str:
         >>> check_channel_name("proton, 18x275 GeV")
         'proton, 18x275 GeV'
     """
-    if not name.strip() or len(name) > _LONGEST or name.startswith(".") or not name.isprintable() or set(name) & {"/", "\\"}:
+    # In this order: only what prints can be encoded.
+    if not name.strip() or name.startswith(".") or not name.isprintable() or set(name) & {"/", "\\"} or _too_long(name):
         shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
         raise SettingsError(
-            f"{shown!r} is no name for a channel, after which files of events are named: it needs 1 to {_LONGEST} characters that print, "
-            "none of them / or \\, and no dot in front. Write for example proton_nc."
+            f"{shown!r} is no name for a channel, after which files of events are named: it needs 1 to {_LONGEST} bytes of characters that "
+            "print, none of them / or \\, and no dot in front. Write for example proton_nc."
         )
     return name
+
+
+def _too_long(name: str) -> bool:
+    return len(os.fsencode(name)) > _LONGEST

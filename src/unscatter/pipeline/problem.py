@@ -11,6 +11,7 @@ from torch import Tensor
 from unscatter.arrays import Density, Events, Grid, RandomStream
 from unscatter.detectors import unweight
 from unscatter.errors import ColumnError, ParameterError, SettingsError
+from unscatter.events.inspection import Inspection
 from unscatter.pipeline.channels import check_channel_name
 from unscatter.pipeline.check import CheckReport
 from unscatter.pipeline.check import check as check_problem
@@ -43,6 +44,8 @@ class Problem:
         description: one line for ``unscatter problems``.
         preparation: maps the measured events of a channel, given its name, to those that are compared, for instance by cuts that the
             forward model has as well; they are compared as they are when None.
+        inspection: counts in the measured events of a channel what they are refused for, before they are prepared; numbers of the blocks of
+            a store add up, and are judged once.
         needs: columns that the preparation needs beside the observables.
         curves: functions of the parameters that reports draw with bands.
         measurements: published values that the result is compared with, without being fitted.
@@ -74,6 +77,7 @@ class Problem:
     prior_centre: tuple[float, ...] | None = None
     description: str = ""
     preparation: Callable[[str, Events], Events] | None = None
+    inspection: Inspection | None = None
     needs: tuple[str, ...] = ()
     curves: tuple[CurveFamily, ...] = ()
     measurements: tuple[Measurement, ...] = ()
@@ -174,7 +178,13 @@ class Problem:
         return replace(synthetic, events=synthetic.events.select(columns))
 
     def prepare(self, channel: str, events: Events) -> Events:
-        """Measured events as they are compared: prepared if need be, observables only."""
+        """All measured events of a channel as they are compared: inspected and prepared if need be, observables only."""
+        if self.inspection is not None:
+            self.inspection(events).judge(channel)
+        return self.prepare_part(channel, events)
+
+    def prepare_part(self, channel: str, events: Events) -> Events:
+        """Some of the measured events of a channel as they are compared, such as a block of a store: each by itself, none inspected."""
         prepared = events if self.preparation is None else self.preparation(channel, events)
         return prepared.select(self.observables)
 

@@ -10,14 +10,17 @@ from pathlib import Path
 
 from unscatter.arrays import Events
 from unscatter.detectors import Cuts, Detector, DisKinematics, ElectronReconstruction, Ranges, electron_detector
-from unscatter.errors import ColumnError, EventsError, SettingsError
+from unscatter.errors import ColumnError, SettingsError
 from unscatter.events import keep_inside
 from unscatter.pdfs import Functional, PdfParametrisation
 from unscatter.pipeline import Bijection, Box, ParameterSpace, Pipeline, Problem, Simplex
+from unscatter.problems.dis_beams import COLUMNS, beam_inspection
 from unscatter.problems.dis_curves import hera_measurement, parton_curves
 from unscatter.samplers import Rosenblatt, Sampler
 from unscatter.theories.dis import Beams, DisChannel, DisTables, DisTheory, dis_grid, load_tables
 
+#: Columns that follow from Q2 and y however these were measured, and those that do where the electron alone told them.
+_OF_EVENT, _OF_ELECTRON = ("x", "W2"), ("electron_energy", "electron_theta")
 #: Standard deviation of the prior in the latent space, where an interval is ten units wide: a fifth of every parameter's range.
 _PRIOR_WIDTH = 2.0
 #: Half the allowed range of a channel's normalisation in luminosity errors: in the latent space, where intervals are linear over ten
@@ -29,13 +32,6 @@ _PSEUDO_DATA_TRUTH = (
     *(-0.04, 6.5, 0.25, 0.75, -0.17, 6.5, 0.34, 3.5, -0.13, 6.2, 0.18, 5.1),  # g, ubar, dbar
     *(0.16, 0.03, 0.69, 0.12, 0.19),  # strange, charm, fractions
 )
-#: Relative difference between the beams of events and problem that is taken for another set of beams.
-_MAX_DEVIATION = 0.01
-#: The same of a single event.  Three significant digits of x, Q2 and y move it by 1.5 %, four decimals of the lowest x by a few per cent.
-_MAX_EVENT_DEVIATION = 0.1
-#: So many single events, or this share where that is more, may be off by accident.  Resolution does not make any: what it does to Q2 and
-#: y, it does to the x that follows from them, except where x or y end outside (0, 1); those events are not counted.
-_FEW, _FEW_SHARE = 3, 0.01
 
 
 def dis(
@@ -51,7 +47,7 @@ def dis(
     ranges: Ranges | None = None,
     background: float | None = None,
     reconstruction: str = "electron",
-    observables: tuple[str, ...] = ("x", "Q2", "y"),
+    observables: tuple[str, ...] = COLUMNS,
     measurements: Sequence[str] = (),
     sampler: Sampler | None = None,
 ) -> Problem:
@@ -127,6 +123,7 @@ def dis(
         prior_width=_PRIOR_WIDTH,
         description=f"parton densities ({form.name}) from deep-inelastic events: {names}",
         preparation=MeasuredElectrons(beams, cuts, _derived(own)),
+        inspection=beam_inspection(beams),
         needs=_needs(own, cuts),
     )
 
@@ -150,7 +147,7 @@ def _derived(detector: Detector) -> tuple[str, ...]:
     """Columns that follow from measured Q2 and y: those of the electron only where nothing else has made these."""
     hadrons = [stage.hadrons for stage in detector.stages if isinstance(stage, ElectronReconstruction)]
     mixed = any(used is not None and used.method != "electron" for used in hadrons)
-    return ("x", "W2") if mixed else ("x", "W2", "electron_energy", "electron_theta")
+    return _OF_EVENT if mixed else _OF_EVENT + _OF_ELECTRON
 
 
 def _needs(detector: Detector, cuts: Sequence[Ranges]) -> tuple[str, ...]:
@@ -161,7 +158,7 @@ def _needs(detector: Detector, cuts: Sequence[Ranges]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class MeasuredElectrons:
-    """What measured events go through before they are compared: a look at their beams, and the cuts that synthetic events undergo.
+    """What measured events go through before they are compared: the cuts that synthetic events undergo.
 
     Args:
         beams: of the problem.
@@ -178,16 +175,15 @@ class MeasuredElectrons:
 
     beams: Beams
     cuts: Sequence[Ranges]
-    derived: tuple[str, ...] = ("x", "W2", "electron_energy", "electron_theta")
+    derived: tuple[str, ...] = _OF_EVENT + _OF_ELECTRON
 
     def __call__(self, channel: str, events: Events) -> Events:
         """The events inside all cuts, with the columns that the cuts need.
 
         Raises:
-            EventsError: x, Q2 and y belong to other beams, or no event is left.
+            EventsError: no event is left.
             ColumnError: Q2 or y is missing.
         """
-        _check_beams(channel, events, self.beams)
         adds = tuple(name for name in self.derived if name not in events.columns)
         events = DisKinematics(self.beams, adds=adds)(events, events.values[..., :0], {})
         self._check_columns(channel, events)
@@ -206,33 +202,6 @@ class MeasuredElectrons:
                 f"Add them to the events, or do without these cuts: ranges={{'{missing[0]}': (None, None)}}, in a runcard "
                 f"detector: {{ranges: {{{missing[0]}: [null, null]}}}}."
             )
-
-
-def _check_beams(channel: str, events: Events, beams: Beams) -> None:
-    """Events must obey Q2 = x y s; a few may be rounded, or have lost their meaning to the resolution."""
-    if any(name not in events.columns for name in ("x", "Q2", "y")):
-        return
-    x, Q2, y = (events.column(name).double() for name in ("x", "Q2", "y"))
-    ratio = Q2 / (x * y * beams.s)
-    s = beams.s * float(ratio.median())
-    if not abs(s / beams.s - 1) < _MAX_DEVIATION:
-        raise EventsError(
-            f"the events of channel '{channel}' belong to other beams: the median of Q2 / (x y) is {s:g} GeV2, but beams of "
-            f"{beams.electron_energy_GeV:g} on {beams.hadron_energy_GeV:g} GeV have s = {beams.s:g} GeV2.\n"
-            "Give the problem the beams of the events, or look whether the columns x, Q2 (in GeV2) and y are what their names say."
-        )
-    meaningful = (x > 0) & (x < 1) & (y > 0) & (y < 1)
-    off = meaningful & ~((ratio - 1).abs() < _MAX_EVENT_DEVIATION)
-    num_off, num_all = int(off.sum()), int(meaningful.sum())
-    if num_off > max(_FEW, _FEW_SHARE * num_all):
-        row = int(off.int().argmax())
-        raise EventsError(
-            f"{num_off:,} of {num_all:,} events of channel '{channel}' do not belong to the beams: Q2 / (x y) is off s = {beams.s:g} GeV2 "
-            f"by more than {_MAX_EVENT_DEVIATION:.0%}, where at most {_FEW_SHARE:.0%} may be. The first is row {row}, counted from 0, with "
-            f"x = {float(x[row]):g}, Q2 = {float(Q2[row]):g} GeV2, y = {float(y[row]):g}.\n"
-            "Take x, Q2 and y from one reconstruction, and look whether samples of several beams are mixed; or cut these events: "
-            f"cuts: ['abs(Q2 / (x * y * {beams.s:g}) - 1) < {_MAX_EVENT_DEVIATION:g}']."
-        )
 
 
 def _common_beams(channels: Sequence[DisChannel]) -> Beams:

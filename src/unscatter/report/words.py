@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from unscatter.files import quoted
 from unscatter.report.record import ParameterRow, RunRecord, number, passes
 from unscatter.report.rounding import percentage, plain_number, with_error
 
@@ -55,7 +56,7 @@ def unfinished_sentences(record: RunRecord) -> list[str]:
         first,
         f"The last recorded step is {last['step']:,}{when}.",
         "The parameters below the heading 'Parameters' are those of that step, not a result; they carry no errors.",
-        f"To go on from its last checkpoint: unscatter resume {record.run.path}",
+        f"To go on from its last checkpoint: unscatter resume {quoted(record.run.path)}",
     ]
 
 

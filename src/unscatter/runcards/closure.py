@@ -15,7 +15,6 @@ to equal the distance from the truth.  Definitions: NNPDF Collaboration, arXiv:1
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,13 +25,13 @@ import yaml
 
 from unscatter.arrays import RandomStream
 from unscatter.errors import DivergenceError, RunError, SettingsError
-from unscatter.files import write_failure, write_json, write_table
+from unscatter.files import is_file, write_failure, write_json, write_table
 from unscatter.pipeline import Problem
 from unscatter.report.closure import ClosureTables, closure_tables
 from unscatter.runcards.events import SimulatedEvents
 from unscatter.runcards.runcard import Runcard
 from unscatter.runcards.running import resume_run, start_run
-from unscatter.runs import RunDirectory, check_free
+from unscatter.runs import RunDirectory
 from unscatter.runs.locking import locked
 from unscatter.solve import Fit, Observer
 
@@ -194,8 +193,8 @@ def _check_counts(card: Runcard, problem: Problem, events: SimulatedEvents) -> N
 def _claim(folder: Path, card: Runcard, level: int, seed: int) -> None:
     """Make the directory, or see that it belongs to the same test."""
     marker, facts = folder / "closure.json", _facts(card, level, seed)
-    if not os.path.isfile(marker):
-        check_free(folder)
+    if not is_file(marker):
+        RunDirectory.check_free(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

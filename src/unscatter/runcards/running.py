@@ -10,10 +10,11 @@ from typing import Any
 from unscatter.errors import RunError
 from unscatter.events.locations import identity, is_remote
 from unscatter.exchange import Exchange
+from unscatter.files import quoted
 from unscatter.runcards.loading import load_runcard
 from unscatter.runcards.runcard import Runcard
 from unscatter.runcards.yaml_text import parse
-from unscatter.runs import RunDirectory, check_free, execute, open_unfinished, resume
+from unscatter.runs import RunDirectory, execute, open_unfinished, resume
 from unscatter.solve import Fit, Observer
 
 
@@ -36,7 +37,7 @@ def start_run(
     if path is not None:
         card = card.model_copy(update={"run": card.run.model_copy(update={"path": Path(path)})})
     if exchange is None or exchange.rank == 0:
-        check_free(card.run_path)
+        RunDirectory.check_free(card.run_path)
     problem, events, method, settings = card.build()
     return execute(
         problem, events, path=card.run_path, method=method, settings=settings,
@@ -108,7 +109,7 @@ def _check_settings(run: RunDirectory, card: Runcard) -> None:
         raise RunError(
             f"'{run.resolved_runcard}' has changed since the run was started: {facts}. The two halves would not fit.\n"
             "Write the old values back, or start a new run with the new ones: "
-            f"unscatter solve {run.resolved_runcard} --run {run.path}-2"
+            f"unscatter solve {quoted(run.resolved_runcard)} --run {quoted(f'{run.path}-2')}"
         )
 
 

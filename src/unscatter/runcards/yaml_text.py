@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from unscatter.errors import SettingsError
-from unscatter.yaml_nodes import CheckedValues, too_many_values
+from unscatter.yaml_nodes import CheckedValues, UnreadableError, load_checked
 
 #: Keys and positions from the top of the document to a value.
 KeyPath = tuple[str | int, ...]
@@ -69,23 +69,17 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         ({'rates': 'on', 'start': {'rate': 0.001}}, {('rates',): 1, ('start',): 2, ('start', 'rate'): 3})
     """
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None, {}
-        if problem := too_many_values(node):
-            raise SettingsError(f"'{source}' {problem}")
-        lines: dict[KeyPath, int] = {}
-        _visit(node, (), lines, source)
-        return loader.construct_document(node), lines
-    except RecursionError as error:
-        raise SettingsError(
-            f"'{source}' holds a value inside itself (&name and *name), or is nested too deeply. Write the value out."
-        ) from error
+        value, node = load_checked(text, _Loader)
+    except UnreadableError as error:
+        raise SettingsError(f"'{source}' {error}") from error
     except yaml.MarkedYAMLError as error:
         raise SettingsError(_syntax_message(error, text, source)) from error
     except yaml.YAMLError as error:
         raise SettingsError(f"'{source}' is not YAML: {' '.join(str(error).split())}.") from error
+    lines: dict[KeyPath, int] = {}
+    if node is not None:
+        _visit(node, (), lines, source)
+    return value, lines
 
 
 def parse_value(text: str, source: str) -> Any:

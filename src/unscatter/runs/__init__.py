@@ -2,9 +2,9 @@
 
 from unscatter.runs.checkpoints import Checkpoint
 from unscatter.runs.directory import RunDirectory
-from unscatter.runs.execute import RunObserver, StopSignals, check_free, execute, open_unfinished, resume
+from unscatter.runs.execute import RunObserver, StopSignals, execute, open_unfinished, resume
 from unscatter.runs.provenance import collect_provenance
 
 __all__ = [
-    "Checkpoint", "RunDirectory", "RunObserver", "StopSignals", "check_free", "collect_provenance", "execute", "open_unfinished", "resume",
+    "Checkpoint", "RunDirectory", "RunObserver", "StopSignals", "collect_provenance", "execute", "open_unfinished", "resume",
 ]  # fmt: skip

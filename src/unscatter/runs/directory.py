@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ import torch
 from torch import Tensor
 
 from unscatter.errors import CheckpointError, RunError
-from unscatter.files import TEMPORARY_SUFFIX, Table, missing_path, write_failure, write_json, write_table, write_text
+from unscatter.files import TEMPORARY_SUFFIX, Table, missing_path, quoted, write_failure, write_json, write_table, write_text
 from unscatter.runs.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from unscatter.runs.locking import locked
 from unscatter.runs.metrics import append_record, read_records, truncate_records
 
-#: Of a name that is proposed: with a number behind it, every file system takes it.
+#: Bytes of a name that is proposed: with a number behind it, every file system takes it.
 _LONGEST_STEM = 100
 
 
@@ -111,7 +112,8 @@ class RunDirectory:
         if self._marker.exists():
             raise RunError(
                 f"'{self.path}' holds a run already, and nothing is written over.\n"
-                f"Choose another directory, for instance '{_free_name(self.path)}', or go on with this run: unscatter resume {self.path}"
+                f"Choose another directory, for instance '{_free_name(self.path)}', or go on with this run: "
+                f"unscatter resume {quoted(self.path)}"
             )
         if any(self.path.iterdir()):
             raise RunError(f"the directory '{self.path}' is not empty. Choose another one, for instance '{_free_name(self.path)}'.")
@@ -260,7 +262,7 @@ class RunDirectory:
         """
         path = self.result / f"{name}.json"
         if not path.is_file():
-            raise RunError(f"{missing_path(path)}\nHas the run finished? If not: unscatter resume {self.path}")
+            raise RunError(f"{missing_path(path)}\nHas the run finished? If not: unscatter resume {quoted(self.path)}")
         return _read_json(path)
 
     def write_report(self, html: str) -> Path:
@@ -346,7 +348,7 @@ class RunDirectory:
         """What to type instead of resuming from a damaged checkpoint."""
         for file in reversed(self.checkpoint_files()):
             if file != damaged and _is_good(file):
-                command = f"unscatter resume {self.path} --checkpoint {file.name}"
+                command = f"unscatter resume {quoted(self.path)} --checkpoint {file.name}"
                 return f"The checkpoint of step {_step_of(file)} is good. Go on from it: {command}"
         return "No other checkpoint of this run is good. Start it from its runcard."
 
@@ -386,7 +388,9 @@ def _read_json(path: Path) -> Any:
 def _free_name(path: Path) -> Path:
     """The first of ``path-2``, ``path-3``, ... that does not exist; of ``runs/fit-2``, ... where the path ends without a name, as ``/``."""
     path, number = path if path.name not in ("", "..") else Path("runs/fit"), 2
-    while os.path.lexists(candidate := path.with_name(f"{path.name[:_LONGEST_STEM]}-{number}")):
+    # The cut may go through a character of several bytes; what is left of it is dropped.
+    stem = os.fsencode(path.name)[:_LONGEST_STEM].decode(sys.getfilesystemencoding(), "ignore")
+    while os.path.lexists(candidate := path.with_name(f"{stem}-{number}")):
         number += 1
     return candidate
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unscatter.errors import CheckpointError, RunError
 from unscatter.exchange import Exchange, NoExchange
+from unscatter.files import quoted
 from unscatter.methods import Method
 from unscatter.pipeline import Problem
 from unscatter.runs.checkpoints import Checkpoint
@@ -77,7 +78,7 @@ def execute(
     settings = SolveSettings() if settings is None else settings
     exchange = NoExchange() if exchange is None else exchange
     if exchange.rank == 0:
-        check_free(path)
+        RunDirectory.check_free(path)
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
 
@@ -172,15 +173,6 @@ def _made_by_first(path: str | Path) -> RunDirectory:
     return RunDirectory.open(path)
 
 
-def check_free(path: str | Path) -> None:
-    """Refuse a path where a new run cannot be made because something is there.
-
-    Raises:
-        RunError: a run, a file, or a directory that is not empty.
-    """
-    RunDirectory.check_free(path)
-
-
 def open_unfinished(path: str | Path) -> RunDirectory:
     """Open a run that has no result yet.
 
@@ -192,7 +184,7 @@ def open_unfinished(path: str | Path) -> RunDirectory:
         reason = run.read_result("summary").get("stop_reason", "finished")
         raise RunError(
             f"the run '{run.path}' has finished ({reason}); there is nothing to resume.\n"
-            f"Look at its result: unscatter report {run.path}, or start a longer one in another directory."
+            f"Look at its result: unscatter report {quoted(run.path)}, or start a longer one in another directory."
         )
     return run
 

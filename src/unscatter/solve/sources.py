@@ -175,7 +175,7 @@ def _compared(problem: Problem, channel: str, events: Events) -> Events:
 
 
 def _streamed(problem: Problem, channel: str, events: StoredEvents) -> Channel:
-    return events.channel(channel, problem.observables, _preparation(problem, channel, events))
+    return events.channel(channel, problem.observables, _preparation(problem, channel, events), problem.inspection)
 
 
 def _check_on_grid(problem: Problem, sample: Events) -> Events:
@@ -190,7 +190,7 @@ def _preparation(problem: Problem, channel: str, events: StoredEvents) -> Callab
         return None
 
     def prepare(block: Events) -> Events:
-        prepared = problem.prepare(channel, block)
+        prepared = problem.prepare_part(channel, block)
         return _check_on_grid(problem, prepared) if checked else prepared
 
     return prepare

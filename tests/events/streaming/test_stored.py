@@ -46,8 +46,8 @@ def test_recipe_renames_computes_and_cuts_and_ranges_cut_after_it(tmp_path: Path
 
 def test_ranges_that_cut_nothing_by_the_manifest_cost_no_pass(tmp_path: Path) -> None:
     stored = StoredEvents(_store(tmp_path / "store"), inside=Inside([0.0], [1.0], ["x"]))
-    assert stored.channel("p").table.prepare is None
-    assert StoredEvents(stored.opened, inside=Inside([0.5], [1.0], ["x"])).channel("p").table.prepare is not None
+    assert stored.channel("p").table.select is None
+    assert StoredEvents(stored.opened, inside=Inside([0.5], [1.0], ["x"])).channel("p").table.select is not None
     assert stored.lies_inside([0.0, 0.0], [1.0, 1.0], ["x", "y"])
     assert not stored.lies_inside([0.5], [1.0], ["y"])
 

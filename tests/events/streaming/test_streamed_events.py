@@ -147,7 +147,7 @@ def test_cuts_come_before_split_and_shards_as_in_memory(n: int, rows: int, repli
             raise NoEventsLeftError("none")
         return Events(events.values[keep], events.columns)
 
-    table = PreparedTable("p", MemoryTable(_numbered(n), rows), ("i",), prepare=even)
+    table = PreparedTable("p", MemoryTable(_numbered(n), rows), ("i",), select=even)
     options = {"replicas": replicas, "bootstrap": True, "seed": 2}
     mine = StreamedEvents({"p": Channel(table)}, window_blocks=3, **options).split(FRACTIONS, 9)[0]
     its = InMemoryEvents({"p": even(_numbered(n)).select(("i",))}, **options).split(FRACTIONS, 9)[0]

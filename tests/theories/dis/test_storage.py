@@ -171,7 +171,9 @@ def test_an_array_under_the_name_of_an_archive_is_refused(tmp_path: Path) -> Non
         load_tables(tmp_path / "array.npz")
 
 
-@pytest.mark.parametrize(("path", "message"), [(".", "is a directory, not"), ("", "is a directory"), ("/dev/null", "is no regular file")])
+@pytest.mark.parametrize(
+    ("path", "message"), [(".", "is a directory, not"), ("", "is a directory"), ("/dev/null", "is not an ordinary file")]
+)
 def test_what_exists_and_is_no_file_is_not_called_missing(path: str, message: str) -> None:
     with pytest.raises(TableError, match=rf"(?s)^'{path or '.'}' {message}.*Tables in the package are lo"):
         load_tables(path)
@@ -220,3 +222,25 @@ def test_a_missing_file_is_answered_with_what_there_is(tmp_path: Path) -> None:
         load_tables(tmp_path / "none.npz")
     with pytest.raises(TableError, match="there is no 'NLO'"):
         load_tables("NLO")
+
+
+def test_a_lack_of_memory_is_not_taken_for_damage(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError("none left")
+
+    monkeypatch.setattr(storage.np, "load", exhausted)
+    with pytest.raises(MemoryError, match="none left"):
+        load_tables(copy)
+
+
+def test_a_part_is_checked_before_the_shape_that_it_claims_is_believed(copy: Path) -> None:
+    header, arrays = content(copy)
+    np.savez(copy, allow_pickle=False, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+    # The parts are not compressed, and the spaces behind a header leave room for more digits.
+    said = f"{arrays['evolution/4/plus'].shape}, }}".encode()
+    enormous = b"(99999999999999,), }"
+    told = copy.read_bytes().replace(said + b" " * (len(enormous) - len(said)), enormous)
+    assert enormous in told
+    copy.write_bytes(told)
+    with pytest.raises(TableError, match="cannot be read as a theory table"):
+        load_tables(copy)

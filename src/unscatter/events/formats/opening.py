@@ -17,7 +17,7 @@ from unscatter.events.formats.parquet import ParquetReader
 from unscatter.events.formats.protocol import EventReader
 from unscatter.events.formats.root import RootReader
 from unscatter.events.locations import SUFFIXES, is_remote, one_of, suffix
-from unscatter.files import missing_path
+from unscatter.files import is_directory, missing_path
 
 __all__ = ["SUFFIXES", "open_events"]
 
@@ -62,7 +62,7 @@ def open_events(location: str | Path, *, tree: str | None = None) -> EventReader
 def _check_file(name: str) -> str:
     """The suffix of a file that may be opened."""
     if not is_remote(name):
-        if os.path.isdir(name):
+        if is_directory(name):
             raise EventsFileError(f"'{name}' is a directory, not a file of events.")
         if not os.path.exists(name):
             raise UnreachableError(missing_path(Path(name)))

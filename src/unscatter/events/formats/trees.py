@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unscatter.errors import EventsFileError, SettingsError
-from unscatter.files import did_you_mean
+from unscatter.files import did_you_mean, quoted
 
 
 def choose(names: Sequence[str], wanted: str | None, location: str, kind: str) -> str:
@@ -30,7 +30,7 @@ def choose(names: Sequence[str], wanted: str | None, location: str, kind: str) -
     if wanted is None and len(names) > 1:
         raise SettingsError(
             f"'{location}' holds the {kind}s {_listed(names)}. Say which one: tree: {names[0]} beside path: in a runcard, "
-            f"--tree {names[0]} on the command line, tree='{names[0]}' in Python."
+            f"--tree {quoted(names[0])} on the command line, tree={names[0]!r} in Python."
         )
     if wanted is not None and wanted not in names:
         raise EventsFileError(f"there is no {kind} '{wanted}' in '{location}'. It has {_listed(names)}.{did_you_mean(wanted, names)}")

@@ -22,7 +22,7 @@ from unscatter.events.store.sinks import SCATTERED_NAME, refusals
 from unscatter.events.store.store import EventStore
 from unscatter.events.store.work import Workshop
 from unscatter.events.store.writing import manifest_of, refuse_existing
-from unscatter.files import as_json, synchronise_directory
+from unscatter.files import as_json, quoted, synchronise_directory
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _cores() -> int:
 
 def _check_parent(store: Path) -> None:
     if not store.parent.is_dir():
-        raise StoreError(f"cannot write '{store}': there is no directory '{store.parent}'.\nMake it first: mkdir -p '{store.parent}'")
+        raise StoreError(f"cannot write '{store}': there is no directory '{store.parent}'.\nMake it first: mkdir -p {quoted(store.parent)}")
 
 
 def _check_space(partial: Path, plan: Plan) -> None:

@@ -17,7 +17,7 @@ from unscatter.events.store.layout import JOURNAL_NAME, SHARDS_NAME
 from unscatter.events.store.plan import Piece, Plan, identity_words
 from unscatter.events.store.reports import Finished, Report, from_json, to_json
 from unscatter.events.store.sinks import SCATTERED_NAME, refusals
-from unscatter.files import as_json
+from unscatter.files import as_json, quoted
 
 _FORMAT = {"format": "unscatter ingest journal", "version": 1}
 
@@ -148,4 +148,4 @@ def _lock(file: FileIO, partial: Path) -> None:
 
 
 def _start_anew(partial: Path) -> str:
-    return f"To start anew: rm -r '{partial}'"
+    return f"To start anew: rm -r {quoted(partial)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -46,7 +47,19 @@ def partial_path(store: Path) -> Path:
         >>> partial_path(Path("data/proton")).name
         'proton.partial'
     """
-    return store.with_name(store.name + PARTIAL_SUFFIX)
+    return beside(store, PARTIAL_SUFFIX)
+
+
+def beside(store: Path, suffix: str) -> Path:
+    """A path in the directory of a store, named after it.
+
+    Example:
+        >>> beside(Path("data/proton"), "-new").name, beside(Path("data/proton/.."), "-new").name
+        ('proton-new', 'data-new')
+    """
+    # '.' and '..' have no name to add to, but the directories that they stand for do; '/' has none anyway.
+    named = store if store.name not in ("", "..") else Path(os.path.abspath(store))
+    return named.parent / f"{named.name}{suffix}"
 
 
 @dataclass(frozen=True)

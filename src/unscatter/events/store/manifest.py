@@ -12,8 +12,8 @@ from typing import Any
 
 from unscatter.errors import StoreError, UnscatterError
 from unscatter.events.store.checksums import checksum
-from unscatter.events.store.layout import JOURNAL_NAME, MANIFEST_NAME, Layout, partial_path, shard_name
-from unscatter.files import as_json, atomic_write, missing_path
+from unscatter.events.store.layout import JOURNAL_NAME, MANIFEST_NAME, Layout, beside, partial_path, shard_name
+from unscatter.files import as_json, atomic_write, missing_path, quoted
 
 FORMAT_NAME = "unscatter event store"
 #: Goes up when older versions of the package could misread what newer ones write.
@@ -172,14 +172,15 @@ def _missing(store: Path) -> str:
     if not store.exists():
         return missing_path(store)
     if not store.is_dir():
-        return f"'{store}' is a file, not an event store. Make a store of it: unscatter ingest '{store}' -o '{store.with_suffix('')}'"
+        command = f"unscatter ingest {quoted(store)} -o {quoted(store.with_suffix(''))}"
+        return f"'{store}' is a file, not an event store. Make a store of it: {command}"
     if (store / JOURNAL_NAME).is_file():
         return f"'{store}' is an ingest that has not come to its end.\nStart the same ingest again: it goes on where it was."
     return f"'{store}' is not an event store, or has lost its manifest: it has no '{MANIFEST_NAME}'.\n{_remedy(store)}"
 
 
 def _remedy(store: Path) -> str:
-    return f"Copy the store again, or make a new one: unscatter ingest SOURCES -o '{store.with_name(store.name + '-new')}'"
+    return f"Copy the store again, or make a new one: unscatter ingest SOURCES -o {quoted(beside(store, '-new'))}"
 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:

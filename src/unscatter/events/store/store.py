@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +13,12 @@ from unscatter.events.store.checksums import block_checksum
 from unscatter.events.store.layout import MANIFEST_NAME, SHARDS_NAME
 from unscatter.events.store.manifest import Manifest, read_manifest
 from unscatter.events.store.shards import REMEDY, Shard
+from unscatter.files import is_file
 
 
 def is_store(path: str | Path) -> bool:
     """Whether a path is a directory with the manifest of an event store; it may still be damaged."""
-    return os.path.isfile(manifest_path(path))
+    return is_file(manifest_path(path))
 
 
 def manifest_path(store: str | Path) -> Path:

@@ -21,7 +21,7 @@ from unscatter.events.store.manifest import Manifest, write_manifest
 from unscatter.events.store.shards import write_shard
 from unscatter.events.store.sinks import refusals
 from unscatter.events.store.store import EventStore, is_store
-from unscatter.files import TEMPORARY_SUFFIX, atomic_write
+from unscatter.files import TEMPORARY_SUFFIX, atomic_write, quoted
 
 _Columns = dict[str, np.ndarray]
 
@@ -104,7 +104,7 @@ def refuse_existing(store: Path) -> None:
     """
     with refusals(store), suppress(FileNotFoundError, NotADirectoryError):
         os.lstat(store)
-        way_out = f", or remove it: rm -r '{store}'" if is_store(store) else "."
+        way_out = f", or remove it: rm -r {quoted(store)}" if is_store(store) else "."
         raise StoreError(f"'{store}' exists already, and nothing is written over.\nChoose another name{way_out}")
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 
 import numpy as np
 import torch
 
 from unscatter.arrays import Events
 from unscatter.errors import EventsError, NoEventsLeftError
+from unscatter.events.inspection import Findings, Inspection
 from unscatter.events.streaming.blocks import Block, BlockTable, num_blocks
 from unscatter.events.streaming.rows import AllRows, PartRows, RangeRows, Rows, for_all_blocks, num_rows, starts_of
 
@@ -27,30 +29,36 @@ class PreparedTable:
         table: where the rows come from.
         columns: of the events.
         reads: columns that have to be read, ``{name that the preparation knows: name in the table}``; ``columns`` when None.
-        prepare: what events go through, a function of each row by itself; None to take the columns as they are.
+        select: what makes events of rows, a function of each row by itself; None to take the columns as they are.
         weighted: whether the events have weights, where the preparation makes them; whether the table has them when None.
+        inspect: what counts in the selected events what all of them together are refused for.
+        prepare: what selected events go through, each by itself, to be compared.
     """
 
     name: str
     table: BlockTable
     columns: tuple[str, ...]
     reads: Mapping[str, str] | None = None
-    prepare: Preparation | None = None
+    select: Preparation | None = None
     weighted: bool | None = None
+    inspect: Inspection | None = None
+    prepare: Callable[[Events], Events] | None = None
 
     @property
     def has_weights(self) -> bool:
         """Whether the events have weights."""
         return self.table.weighted if self.weighted is None else self.weighted
 
+    @property
+    def _places(self) -> Mapping[str, str]:
+        return {name: name for name in self.columns} if self.reads is None else self.reads
+
     def read(self, number: int) -> Block:
         """The prepared rows of one block; :meth:`release` it when they have been copied."""
-        places = {name: name for name in self.columns} if self.reads is None else self.reads
-        if self.prepare is None:
-            return self.table.read(number, tuple(places[name] for name in self.columns))
-        block = self.table.read(number, tuple(places.values()))
+        if self.select is None and self.prepare is None:
+            return self.table.read(number, tuple(self._places[name] for name in self.columns))
         try:
-            kept = self.prepare(_events(block, tuple(places)), number * self.table.rows_per_block).select(self.columns)
+            kept = self._prepared(self._selected(number))
         except NoEventsLeftError:
             return _nothing(len(self.columns), weighted=self.has_weights)
         return Block(tuple(kept.values.numpy().T), None if kept.weights is None else kept.weights.numpy())
@@ -61,29 +69,45 @@ class PreparedTable:
 
     @cached_property
     def rows(self) -> AllRows:
-        """All rows that the preparation leaves; found by a pass over the table where there is a preparation.
+        """All rows that the preparation leaves; found by a pass over the table where there is a preparation, which also inspects them.
 
         Raises:
-            EventsError: none is left.
+            EventsError: none is left, or they do not pass the inspection.
         """
-        if self.prepare is None:
+        if self.select is None and self.prepare is None and self.inspect is None:
             per_block, total = self.table.rows_per_block, self.table.num_rows
             return AllRows(np.minimum(np.arange(num_blocks(self.table) + 1) * per_block, total).astype(np.int64))
-        starts = starts_of(for_all_blocks(self._count, num_blocks(self.table)))
+        surveyed = for_all_blocks(self._survey, num_blocks(self.table))
+        if found := [findings for _, findings in surveyed if findings is not None]:
+            reduce(add, found).judge(self.name)
+        starts = starts_of([count for count, _ in surveyed])
         if starts[-1] == 0:
             self._say_why_none_is_left()
         return AllRows(starts)
 
-    def _count(self, number: int) -> int:
-        count = self.read(number).num_rows
-        self.release(number)
-        return count
+    def _survey(self, number: int) -> tuple[int, Findings | None]:
+        """How many rows of a block are left, and what its events show."""
+        findings = None
+        try:
+            selected = self._selected(number)
+            findings = None if self.inspect is None else self.inspect(selected)
+            return self._prepared(selected).num_events, findings
+        except NoEventsLeftError:
+            return 0, findings
+        finally:
+            self.release(number)
+
+    def _selected(self, number: int) -> Events:
+        places = self._places
+        events = _events(self.table.read(number, tuple(places.values())), tuple(places))
+        return events if self.select is None else self.select(events, number * self.table.rows_per_block)
+
+    def _prepared(self, events: Events) -> Events:
+        return (events if self.prepare is None else self.prepare(events)).select(self.columns)
 
     def _say_why_none_is_left(self) -> None:
         """The preparation knows best; it gets the first block."""
-        block = self.table.read(0, tuple((self.reads or {name: name for name in self.columns}).values()))
-        assert self.prepare is not None
-        self.prepare(_events(block, tuple(self.reads or self.columns)), 0)
+        self._prepared(self._selected(0))
         raise EventsError(f"the preparation leaves none of the {self.table.num_rows} events of channel '{self.name}'.")
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from unscatter.events.store import EventStore
+from unscatter.files import quoted
 
 #: Variance of block means, in units of that of shuffled rows, below which nobody needs to be told.
 _LEAST_ORDER = 2.0
@@ -39,7 +40,7 @@ def warn_if_sorted(store: EventStore, columns: Sequence[str], channel: str, *, w
     warnings.warn(
         f"the rows of '{store.path}' (channel '{channel}') are not in random order: block means of the column '{worst}' vary "
         f"{found[worst]:.3g} times as much as those of shuffled rows, so {harm}.\n"
-        f"Shuffle the store once: unscatter ingest SOURCES -o '{store.path}-shuffled' --shuffle 1",
+        f"Shuffle the store once: unscatter ingest SOURCES -o {quoted(f'{store.path}-shuffled')} --shuffle 1",
         UserWarning,
         stacklevel=4,
     )

@@ -13,6 +13,7 @@ import torch
 from unscatter.arrays import Events
 from unscatter.errors import ColumnError
 from unscatter.events.formats.protocol import Chunk
+from unscatter.events.inspection import Inspection
 from unscatter.events.recipe import Recipe
 from unscatter.events.store import EventStore
 from unscatter.events.streaming.blocks import BlockTable
@@ -103,7 +104,10 @@ class StoredEvents:
         summary = self.opened.manifest.summary(self._places[column])
         return summary.min, summary.max
 
-    def channel(self, name: str, columns: tuple[str, ...] | None = None, prepare: Callable[[Events], Events] | None = None) -> Channel:
+    def channel(
+        self, name: str, columns: tuple[str, ...] | None = None, prepare: Callable[[Events], Events] | None = None,
+        inspect: Inspection | None = None,
+    ) -> Channel:  # fmt: skip
         """The events as a channel of :class:`~unscatter.events.StreamedEvents`.
 
         Args:
@@ -111,25 +115,24 @@ class StoredEvents:
             columns: those that are compared; all when None.
             prepare: what events go through after recipe and cuts, row by row; blocks of which nothing is left may raise
                 :class:`~unscatter.errors.NoEventsLeftError`.
+            inspect: what counts in the events before ``prepare`` what they are refused for.
         """
-        steps = self._steps(prepare)
+        steps = self._steps()
         chosen = self.columns if columns is None else columns
-        if not steps:
+        if not steps and prepare is None:
             self._check_columns(chosen)
         reads = self._needed if self._computes else self._places
         weighted = self.opened.weighted or (self.recipe is not None and self.recipe.weight is not None)
-        table = PreparedTable(name, StoreTable(self.opened), chosen, reads, _chained(steps) if steps else None, weighted)
-        return Channel(table)
+        select = _chained(steps) if steps else None
+        return Channel(PreparedTable(name, StoreTable(self.opened), chosen, reads, select, weighted, inspect, prepare))
 
-    def _steps(self, prepare: Callable[[Events], Events] | None) -> list[Preparation]:
+    def _steps(self) -> list[Preparation]:
         steps: list[Preparation] = []
         if self._computes:
             steps.append(self._computed)
         if self.inside is not None and not self._all_inside(self.inside):
             low, high, names = self.inside.low, self.inside.high, self.inside.names
             steps.append(lambda events, first_row: keep_inside(events, low, high, names))
-        if prepare is not None:
-            steps.append(lambda events, first_row: prepare(events))
         return steps
 
     def _all_inside(self, inside: Inside) -> bool:

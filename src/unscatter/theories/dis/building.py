@@ -6,7 +6,6 @@ import dataclasses
 import fcntl
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 
 from unscatter.errors import MissingExtraError, TableError
-from unscatter.files import write_failure
+from unscatter.files import is_directory, write_failure
 from unscatter.theories.dis.settings import TableSettings
 from unscatter.theories.dis.storage import save_tables
 from unscatter.theories.dis.tables import DisTables
@@ -46,7 +45,7 @@ def build_file(settings: TableSettings, path: str | Path, *, replace: bool = Fal
         TableError: the file exists or is a directory, another process is building it, it cannot be written, or hoppet failed.
     """
     path = Path(path)
-    if os.path.isdir(path):
+    if is_directory(path):
         raise TableError(f"'{path}' is a directory, and a table is one file. Write for example {path / 'my_table.npz'}.")
     with _locked(path):
         if path.exists() and not replace:

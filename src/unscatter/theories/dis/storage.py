@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
-import os
 import struct
 import zipfile
 import zlib
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from unscatter.errors import SettingsError, TableError, first_line
-from unscatter.files import atomic_write, missing_path
+from unscatter.files import atomic_write, is_file, missing_path
 from unscatter.theories.dis.settings import TableSettings
 from unscatter.theories.dis.tables import DisTables, kernel_shapes
 
@@ -33,7 +33,7 @@ _BUILD = "Build it: unscatter tables build --help"
 
 #: What the readers of archives, arrays and JSON raise at bytes that no writer of them made; a single bit can lead to any of these.
 _DAMAGE = (
-    zipfile.BadZipFile, zlib.error, struct.error, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error, struct.error, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError,
     ArithmeticError, SyntaxError,
 )  # fmt: skip
 
@@ -75,13 +75,10 @@ def _path_of(name_or_path: str | Path) -> Path:
     if name_or_path in SHIPPED:
         return Path(str(resources.files("unscatter.theories.dis") / "data" / f"{name_or_path}.npz"))
     path = Path(name_or_path)
-    # Unlike the methods of a path, these do not mind names that are too long.
-    if os.path.isfile(path):
+    if is_file(path):
         return path
-    exists = f"'{path}' is {'a directory' if os.path.isdir(path) else 'no regular file'}, not a theory table."
     raise TableError(
-        f"{exists if os.path.exists(path) else missing_path(path)}\n"
-        f"Tables in the package are {', '.join(SHIPPED)}; build one of your own: unscatter tables build --help"
+        f"{missing_path(path)}\nTables in the package are {', '.join(SHIPPED)}; build one of your own: unscatter tables build --help"
     )
 
 
@@ -128,13 +125,14 @@ def _check_arrays(path: Path, settings: TableSettings, arrays: Arrays) -> None:
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
     try:
-        # NumPy leaves a file open that it was given by name and cannot read.
         with path.open("rb") as stream:
             if not zipfile.is_zipfile(stream):
                 _damaged(path, "it is not an archive of arrays, or cut short")
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with zipfile.ZipFile(stream) as archive:
+                # Each part is read whole, which checks it, before its header is believed: a shape that a flipped bit has made enormous
+                # would end as a lack of memory.
+                parts = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+            arrays = {name: np.load(io.BytesIO(part), allow_pickle=False) for name, part in parts.items()}
         header = json.loads(arrays.pop("header").tobytes())
     except TableError:
         raise

@@ -211,6 +211,9 @@ class DisTables:
 def kernel_shapes(settings: TableSettings) -> dict[str, tuple[int, ...]]:
     """Shapes of the kernels of a table, by their names; see :mod:`unscatter.theories.dis.operators` for what these mean.
 
+    The worker that runs hoppet arrives at the same names by itself, as it computes.  They stand here again on purpose: a file is compared
+    with what this theory reads, not with what some program has written.
+
     Example:
         >>> shapes = kernel_shapes(TableSettings(order="LO"))
         >>> len(shapes), shapes["evolution/4/plus"]
