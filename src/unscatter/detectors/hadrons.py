@@ -19,8 +19,6 @@ HADRON_COLUMN = "hadron_y"
 Reconstruction = Literal["electron", "mixed", "sigma", "e-sigma", "average"]
 #: Names of the methods.
 RECONSTRUCTIONS: tuple[str, ...] = get_args(Reconstruction)
-#: Below this balance in GeV its resolution stays what it is here.
-_LOWEST_BALANCE_GEV = 1e-3
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Hadrons:
     def measured_y(self, y: Tensor, normals: Tensor, beams: Beams) -> Tensor:
         """y of the hadrons alone, from the true one and one standard normal number per event."""
         balance = 2 * beams.electron_energy_GeV * y
-        return y_from_hadrons(balance + self._width(balance) * normals, beams).clamp(min=0)
+        return y_from_hadrons(balance + self.resolution.absolute(balance) * normals, beams).clamp(min=0)
 
     def reconstruct(self, Q2: Tensor, y: Tensor, hadron_y: Tensor, electron_width: Tensor, beams: Beams) -> tuple[Tensor, Tensor]:
         """Q2 and y of the event, ``[..., num_events]`` each.
@@ -97,13 +95,8 @@ class Hadrons:
                 return Q2, y_e_sigma(y, hadron_y)
             case _:
                 largest = torch.maximum(y, hadron_y)
-                hadron_width = self._width(2 * beams.electron_energy_GeV * largest) / (2 * beams.electron_energy_GeV)
+                hadron_width = self.resolution.absolute(2 * beams.electron_energy_GeV * largest) / (2 * beams.electron_energy_GeV)
                 return Q2, _mean(y, electron_width * (1 - y), hadron_y, hadron_width)
-
-    def _width(self, balance_GeV: Tensor) -> Tensor:
-        """Absolute width of the balance in GeV; the noise is there even where nothing else is."""
-        balance = balance_GeV.clamp(min=_LOWEST_BALANCE_GEV)
-        return self.resolution(balance) * balance
 
 
 def _mean(one: Tensor, one_width: Tensor, other: Tensor, other_width: Tensor) -> Tensor:

@@ -53,3 +53,8 @@ class Resolution:
             return torch.full_like(energy_GeV, self.constant)
         energy = energy_GeV.clamp(min=_LOWEST_ENERGY)
         return (self.stochastic**2 / energy + self.constant**2 + (self.noise / energy).square()).sqrt()
+
+    def absolute(self, energy_GeV: Tensor) -> Tensor:
+        """Width in GeV at the energies; the noise is there even where nothing else is."""
+        energy = energy_GeV.clamp(min=_LOWEST_ENERGY)
+        return self(energy) * energy
