@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -42,7 +42,7 @@ class DisTables:
     """
 
     settings: TableSettings
-    kernels: Mapping[str, Tensor]
+    kernels: Mapping[str, Tensor] = field(repr=False)
     engine: str = ""
 
     @cached_property
