@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from unscatter.report.words import fitted_sentence
+from unscatter.report.record import ParameterRow
+from unscatter.report.words import below_bound, count_sentences, fitted_sentence
 
 
 @pytest.mark.parametrize(
@@ -15,3 +16,20 @@ from unscatter.report.words import fitted_sentence
 )
 def test_a_report_says_on_how_many_ranks_and_how_many_were_lost(summary: dict[str, object], expected: str) -> None:
     assert fitted_sentence({"problem": "dis", "method": "gan", "num_events": {"a": 5}} | summary).endswith(expected)
+
+
+def test_numbers_of_events_are_compared_in_units_of_their_standard_deviation() -> None:
+    (text,) = count_sentences({"rates": True, "num_events": {"a": 10_250, "b": 90}, "expected_counts": {"a": 10_000.0, "b": 100.0}})
+    assert "10,250 events measured and 10,000 events expected in channel 'a' (+2.5 standard deviations)" in text
+    assert "in channel 'b' (-1.0 standard deviations)" in text
+
+
+def test_replicas_that_lie_much_closer_than_the_bound_are_named() -> None:
+    rows = [
+        ParameterRow("narrow", 1.0, error=0.4, bound=1.0),
+        ParameterRow("fair", 1.0, error=0.6, bound=1.0),
+        ParameterRow("single", 1.0, bound=1.0),
+    ]
+    (text,) = below_bound(tuple(rows))
+    assert "bound for narrow:" in text
+    assert below_bound(tuple(rows[1:])) == []

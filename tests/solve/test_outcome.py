@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,17 @@ def test_expected_counts_and_bins_are_those_of_the_events_that_were_fitted() -> 
     shapes = diagnosis(problem, problem.simulate(seed=1), SolveSettings(), rates=False)
     assert shapes.expected_counts is None
     assert not any(row["by_rate"] for row in shapes.comparison)
+
+
+def test_replicas_expect_together_what_they_expect_on_average() -> None:
+    problem = decay_problem(luminosity=3000.0)
+    judged = diagnosis(problem, problem.simulate(seed=1), SolveSettings(), rates=True)
+    judged = replace(judged, estimate=Estimate(("rate",), torch.tensor([[[0.5]], [[2.0]]]), torch.empty(0, 2, 1)))
+    assert judged.expected_counts is not None
+    # (1 - exp(-8 r)) / r is 1.963 for r = 0.5, 0.5 for 2, and 0.8 at the mean, 1.25.
+    assert judged.expected_counts["events"] == pytest.approx(0.8 * 3000 * (1.9634 + 0.5) / 2, rel=2e-3)
+    late = float((judged.synthetic["events"].values > 4).double().mean())
+    assert late == pytest.approx((0.1193 + 0.0003) / 2, abs=0.01)
 
 
 def test_spread_of_the_replicas_is_their_standard_deviation() -> None:

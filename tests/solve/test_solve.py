@@ -14,6 +14,7 @@ from unscatter.methods.gan import DiscriminatorSettings, GeneratorSettings
 from unscatter.pipeline import ParameterSpace, Pipeline, Problem
 from unscatter.problems import proxy2d
 from unscatter.solve import SolveSettings, solve
+from unscatter.solve.sources import check_per_channel
 from unscatter.theories import FunctionTheory
 
 GAN = Gan(GanSettings(num_events=512, discriminator=DiscriminatorSettings(hidden=(16, 16), learning_rate=3e-3)))
@@ -185,3 +186,10 @@ def test_split_of_too_few_events_names_the_channel_and_the_setting() -> None:
     problem = decay_problem()
     with pytest.raises(EventsError, match="(?s)held_out = 0.05: .*channel 'events'.* too few.*held_out=0"):
         solve(problem, problem.simulate(num_events=1), method=GAN, settings=SolveSettings(steps=5))
+
+
+@pytest.mark.parametrize("given", ["events.parquet", Events(torch.rand(10, 1), ("t",))])
+def test_events_without_their_channel_are_refused_with_the_line_to_write(given: Any) -> None:
+    # Here and not by `solve`, whose annotations the tests check first.
+    with pytest.raises(SettingsError, match=r"\['events'\]; got .* alone\.\nWrite: solve\(problem, \{'events': events\}\)"):
+        check_per_channel(decay_problem(), given)

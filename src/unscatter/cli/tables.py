@@ -12,7 +12,9 @@ from rich.text import Text
 
 from unscatter.pipeline import Box, Problem
 from unscatter.report import ComparisonTable
+from unscatter.report.record import ParameterRow
 from unscatter.report.rounding import plain_number, rounded_pair
+from unscatter.report.words import below_bound
 from unscatter.solve import Fit
 
 
@@ -43,6 +45,7 @@ def verdict_lines(fit: Fit) -> Iterator[str]:
             yield f"Ended after {steps} ({fit.stop_reason})."
     if fit.summary.get("error_source") and any(row["error"] is not None or row["bound"] is not None for row in fit.parameters):
         yield f"Errors: {fit.summary['error_source']}."
+    yield from below_bound(tuple(ParameterRow.from_mapping(row) for row in fit.parameters))
     for channel, test in (fit.summary.get("two_sample") or {}).items():
         yield f"Synthetic against held-out events, '{channel}': p-value {plain_number(test['p_value'], 2)}."
     for text in fit.summary.get("null_directions") or ():

@@ -111,9 +111,18 @@ def count_sentences(summary: Mapping[str, Any]) -> list[str]:
     measured, expected = summary.get("num_events") or {}, summary.get("expected_counts") or {}
     compared = (
         f"{_count(measured.get(channel))} measured and {_count(expected.get(channel))} expected in channel '{channel}'"
+        f"{_count_pull(measured.get(channel), expected.get(channel))}"
         for channel in dict.fromkeys([*measured, *expected])
     )
     return [f"The number of events was fitted as well: {', '.join(compared)}."]
+
+
+def _count_pull(measured: object, expected: object) -> str:
+    """How many of its own standard deviations the measured number is off."""
+    found, wanted = number(measured), number(expected)
+    if found is None or wanted is None or not wanted > 0:
+        return ""
+    return f" ({(found - wanted) / wanted**0.5:+.1f} standard deviations)"
 
 
 def has_errors(parameters: tuple[ParameterRow, ...]) -> bool:
@@ -170,6 +179,17 @@ def near_edges(parameters: tuple[ParameterRow, ...]) -> list[str]:
         for row in parameters
         for end in (row.low, row.high)
         if end is not None and row.value is not None and row.sigma is not None and abs(row.value - end) < row.sigma
+    ]
+
+
+def below_bound(parameters: tuple[ParameterRow, ...]) -> list[str]:
+    """Parameters whose replicas lie much closer together than the events and the prior allow."""
+    names = [row.name for row in parameters if row.error is not None and row.bound is not None and row.error < row.bound / 2]
+    if not names:
+        return []
+    return [
+        f"The spread of the replicas is less than half of the Cramer-Rao bound for {', '.join(names)}: they are few, had few steps to part "
+        "(solve.replicas, solve.steps), or lie where the bound, which is linear, says too much. Trust the larger of the two."
     ]
 
 

@@ -62,7 +62,7 @@ def _page(record: RunRecord, sections: dict[str, list[Picture]]) -> str:
         last_step=record.metrics[-1]["step"] if record.metrics else None,
         null_directions=[str(text) for text in summary.get("null_directions") or ()],
         weak_directions=[str(text) for text in summary.get("weak_directions") or ()],
-        warnings=words.near_edges(record.parameters),
+        warnings=[*words.near_edges(record.parameters), *words.below_bound(record.parameters)],
         families=families,
         curve_tables=curve_tables(families),
         combinations=combinations_sentences(summary),

@@ -25,7 +25,7 @@ from unscatter.solve.observers import Observer, Observers
 from unscatter.solve.outcome import Diagnosis, Verdict, conclude, judge
 from unscatter.solve.pilot import needs_pilot, piloted
 from unscatter.solve.settings import SolveSettings
-from unscatter.solve.sources import EventsGiven, as_source, shard_of, split_off, stop_reading, warn_if_sorted
+from unscatter.solve.sources import EventsGiven, as_source, check_per_channel, shard_of, split_off, stop_reading, warn_if_sorted
 from unscatter.solve.waiting import WaitingTime
 
 
@@ -73,6 +73,7 @@ def solve(
     settings = SolveSettings() if settings is None else settings
     device = _device(settings)
     method = Gan() if method is None else method
+    check_per_channel(problem, events)
     check_fit(problem, events, method, settings.replicas, device)
     exchange = NoExchange() if exchange is None else exchange
     job = _prepare(problem, events, method, settings, Observers(() if observer is None else (observer,)), exchange)

@@ -152,12 +152,15 @@ class Diagnosis:
         """Events that the fit expects to be recorded, per channel; None where rates were not fitted."""
         if not self.rates:
             return None
-        random = RandomStream(self.settings.seed).generator("expected counts")
-        noise = self.problem.pipeline.draw_noise((), _DIAGNOSED_EVENTS, generator=random, dtype=torch.float64)
-        with torch.no_grad():
-            counts = self.problem.synthesize(central(self.estimate), noise).expected_counts
-        assert counts is not None
-        return dict(zip(self.problem.channels, (counts * self.training.exposure).tolist(), strict=True))
+        random, sets = RandomStream(self.settings.seed).generator("expected counts"), _representative_sets(self.estimate)
+        total = torch.zeros(len(self.problem.channels), dtype=torch.float64)
+        for parameters in sets:
+            noise = self.problem.pipeline.draw_noise((), _DIAGNOSED_EVENTS // len(sets), generator=random, dtype=torch.float64)
+            with torch.no_grad():
+                counts = self.problem.synthesize(parameters, noise).expected_counts
+            assert counts is not None
+            total += counts
+        return dict(zip(self.problem.channels, (total / len(sets) * self.training.exposure).tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,11 +219,12 @@ def central(estimate: Estimate) -> Tensor:
 
 
 def _representative_sets(estimate: Estimate) -> list[Tensor]:
-    """The central parameters, or some of those that a noise-fed generator proposes: it is their mixture that has to look measured."""
-    if estimate.samples.shape[1] == 1:
-        return [central(estimate)]
+    """Those of the replicas and of what a noise-fed generator proposes, or some of them: it is their mixture that has to look measured.
+
+    The mean of the parameters would not do: where replicas lie along a curved valley, it lies beside that.
+    """
     proposed = estimate.samples.flatten(0, 1).double().cpu()
-    return list(proposed[torch.linspace(0, len(proposed) - 1, _MIXED_SETS).long()])
+    return list(proposed[torch.linspace(0, len(proposed) - 1, min(len(proposed), _MIXED_SETS)).round().long()])
 
 
 def _parameter_rows(problem: Problem, estimate: Estimate, bound: CramerRao | None) -> list[Row]:

@@ -36,6 +36,19 @@ ChannelEvents: TypeAlias = Events | StoredEvents | EventStore | str | Path
 EventsGiven: TypeAlias = Mapping[str, ChannelEvents] | EventSource
 
 
+def check_per_channel(problem: Problem, events: object) -> None:
+    """Refuse events that come without the name of their channel.
+
+    Raises:
+        SettingsError: with the line to write.
+    """
+    if isinstance(events, Events | StoredEvents | EventStore | str | Path):
+        raise SettingsError(
+            f"events are given per channel, and problem '{problem.name}' has {list(problem.channels)}; got {type(events).__name__} alone.\n"
+            f"Write: solve(problem, {{'{problem.channels[0]}': events}})."
+        )
+
+
 def as_source(problem: Problem, events: EventsGiven, settings: SolveSettings) -> EventSource:
     """Events per channel as a source, in the order of the problem's channels and bootstrapped for more than one replica.
 
