@@ -2,7 +2,7 @@
 
 OMP_NUM_THREADS=1 python benchmarks/dis/closure.py [DIRECTORY] [FITS] [STEPS]
 
-A directory that holds a part of them already is gone on with.
+The method is that of the demonstration, ``examples/dis_pythia.yaml``.  A directory that holds a part of the fits already is gone on with.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from unscatter.runcards import load_runcard
 from unscatter.runcards.closure import LEVELS, run_closure
 
+DEMONSTRATION = Path(__file__).parents[2] / "examples" / "dis_pythia.yaml"
 CARD = """
 problem:
   name: dis
@@ -24,8 +25,10 @@ solve: {replicas: 10, max_rounds: 1, held_out: 0.0, diagnose: false}
 """
 
 
-def main(folder: str = "runs/closure", num_fits: str = "10", steps: str = "500") -> None:
-    card = load_runcard(CARD, [f"solve.steps={steps}"])
+def main(folder: str = "runs/closure", num_fits: str = "10", steps: str = "400") -> None:
+    demonstration = load_runcard(DEMONSTRATION)
+    card = load_runcard(CARD, [f"solve.steps={steps}", f"solve.pilot_steps={demonstration.solve.pilot_steps}"])
+    card = card.model_copy(update={"method": demonstration.method})
     for level in LEVELS:
         result = run_closure(card, level=level, num_fits=int(num_fits), path=Path(folder) / f"level{level}")
         if result.tables is None:
