@@ -194,15 +194,15 @@ def _plain(item: Any) -> Any:
     return item.tolist() if isinstance(item, np.ndarray | np.generic) else item
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """``" Did you mean 'events'?"`` where a known name is close, else an empty text.
+def did_you_mean(name: str, known: Sequence[str], cutoff: float = 0.6) -> str:
+    """``" Did you mean 'events'?"`` where a known name is close, from ``cutoff`` to one for the same name, else an empty text.
 
     Example:
         >>> did_you_mean("evnts", ["events", "weights"])
         " Did you mean 'events'?"
     """
     lowered = {candidate.lower(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -52,6 +54,28 @@ def test_wide_positive_columns_are_binned_in_their_logarithm_and_all_events_find
     assert sum(row.measured for row in rows) == 2000
     widths = [row.high - row.low for row in compare_columns(flat, flat, num_bins=8)]
     assert widths == pytest.approx([widths[0]] * 8)
+
+
+@pytest.mark.parametrize(
+    ("values_of", "is_logarithmic"),
+    [
+        pytest.param(lambda u: 10 * u**-0.7, True, id="a power law, as of Q2, whose central 98 % span less than 30"),
+        pytest.param(lambda u: 10 ** (2.5 * u), True, id="equally many in every decade"),
+        pytest.param(lambda u: -2.2 * torch.log(u), False, id="times of decay"),
+        pytest.param(lambda u: torch.arccos(2 * u - 1), False, id="angles"),
+        pytest.param(lambda u: torch.cat([90 + 20 * u, u.new_tensor([[0.01]])]), False, id="one event far off"),
+        pytest.param(lambda u: 100 + u**-0.7, False, id="a tail on a large offset"),
+        pytest.param(lambda u: 10 * u**-0.7 - 11, False, id="values of both signs"),
+    ],
+)
+def test_columns_with_a_long_tail_have_logarithmic_bins_and_times_and_angles_linear_ones(
+    values_of: Callable[[torch.Tensor], torch.Tensor], *, is_logarithmic: bool
+) -> None:
+    events = Events(values_of(uniform(20_000, 1).values), ("column",))
+    rows = compare_columns(events, events)
+    steps = [row.high / row.low if is_logarithmic else row.high - row.low for row in rows]
+    assert steps == pytest.approx([steps[0]] * 40)
+    assert max(row.measured for row in rows) < 0.5 * events.num_events or not is_logarithmic
 
 
 def test_equal_count_bins_hold_equal_counts_and_repeated_values_make_fewer() -> None:

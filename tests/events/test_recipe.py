@@ -44,7 +44,21 @@ def test_columns_may_be_made_of_one_another_in_any_order_and_cut_on() -> None:
     [
         ({"columns": {"x": "q2"}}, ColumnError, r"no column 'q2' in 'a.root'. It has the columns 'Q2', 'y', 'w', 'E'. Did you mean 'Q2'\?"),
         ({"columns": {"x": "Q2 / q"}}, ColumnError, r"no column 'q' in 'a.root', which 'Q2 / q' names"),
-        ({"columns": {"x": "x / 2"}}, ColumnError, "no column 'x'"),
+        (
+            {"columns": {"x": "Q2 / (s * y)", "Q2": "q2", "y": "y"}, "constants": {"s": 1.0}},
+            ColumnError,
+            r"^there is no column 'q2' in 'a.root'. It has the columns 'Q2', 'y', 'w', 'E'. Did you mean 'Q2'\?$",
+        ),
+        ({"columns": {"x": "Q2 / (s * y)"}}, ColumnError, r"'E'; there are no constants.\nIf 's' is a number, write constants: {s: ...}.$"),
+        (
+            {"columns": {"x": "Q2 / (S * y)"}, "constants": {"s": 1.0}},
+            ColumnError,
+            r"'E'; the constants are 's'. Did you mean 's'\?\nIf 'S' is a number, write constants: {S: ...}.$",
+        ),
+        ({"columns": {"x": "Q2 * Pi"}}, ColumnError, r"Did you mean 'pi'\?"),
+        ({"columns": {"xB": "Q2 / y", "W2": "Q2 / xb"}}, ColumnError, r"Did you mean 'xB'\?"),
+        ({"columns": {"x": "Q2 / (`S` * y)"}, "constants": {"s": 1.0}}, ColumnError, r"'S' in 'a.root', which .* names. It has .* 'E'.$"),
+        ({"columns": {"x": "x / 2"}}, ColumnError, "no column 'x' in 'a.root', which 'x / 2' names. It has .* 'E'.$"),
         ({"columns": {"x": "z + 1", "z": "x + 1"}}, ColumnError, "no column '[xz]'"),
         ({"columns": {"x": "3.5"}}, ColumnError, r"no column '3.5'"),
         ({"columns": {"x": "w if y else Q2"}}, SettingsError, r"if \(write where\(condition, then, otherwise\)\) cannot be used"),

@@ -179,6 +179,22 @@ def test_tick_labels_have_equal_decimals_and_no_offset() -> None:
     assert formatter.format_ticks([0.0, 2e6]) == ["0", "2×10⁶"]
 
 
+@pytest.mark.parametrize(
+    ("ticks", "labels"),
+    [
+        ([2.000008, 2.00001, 2.000012], ["2.000008", "2.000010", "2.000012"]),
+        ([2.0000075, 2.00001, 2.0000125], ["2.0000075", "2.0000100", "2.0000125"]),
+        ([-0.50000002, -0.50000001, -0.5], ["−0.50000002", "−0.50000001", "−0.50000000"]),
+        ([1000000.0, 1000000.5, 1000001.0], ["1×10⁶", "1.0000005×10⁶", "1.000001×10⁶"]),
+        ([2e-7, 2.000001e-7], ["2×10⁻⁷", "2.000001×10⁻⁷"]),
+        ([0.0, 1e-6, 2e-6], ["0", "1×10⁻⁶", "2×10⁻⁶"]),
+        ([0.0, 0.0], ["0", "0"]),
+    ],
+)
+def test_neighbouring_ticks_have_as_many_digits_as_tell_them_apart(ticks: list[float], labels: list[str]) -> None:
+    assert PlainFormatter().format_ticks(ticks) == labels
+
+
 def test_style_leaves_matplotlib_as_it_was() -> None:
     before = rcParams["font.size"]
     rcParams["font.size"] = 33

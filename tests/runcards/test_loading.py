@@ -90,6 +90,11 @@ def test_wrong_setting_is_named_with_line_value_and_what_is_allowed(text: str, e
         ("{name: dis, Q2_range: [10, 20, 30]}", "problem.Q2_range (line 1): must have at most 2 entries, got [10, 20, 30]."),
         ("{name: dis, Q2_range: [10, .inf]}", "problem.Q2_range.1 (line 1): must be a finite number, got Infinity."),
         ("{name: dis, detector: {ranges: {Q2: [.nan, null]}}}", "problem.detector.ranges.Q2.0 (line 1): must be a finite number, got NaN."),
+        ("{name: dis, channels: {p: {target: proton, luminosity: 0.27}}}", "luminosity (line 1): unknown key. Did you mean 'luminosity_inv_pb'?"),
+        ("{name: dis, channels: {p: {target: proton, luminosity_eror: 0.1}}}", "(line 1): unknown key. Did you mean 'luminosity_error'?"),
+        (
+            "{name: dis, channels: {p: {target: proton, luminosity_inv_pb: 1, luminosity: 0.1}}}", "unknown key. Did you mean 'luminosity_error'?",
+        ),
         ("{name: dis, tables: ''}", "problem.tables (line 1): must be one of 'lo', 'nlo', 'nnlo' or must be a path, got ''."),
         ("{name: dis, truth_pdf: ''}", "problem.truth_pdf (line 1): must be a path, got ''."),
         ("{name: dis, parametrisation: {kind: nodes, nodes: [0.3, 0.1]}}", "'nodes' must increase strictly between 0 and 1, but 0.1 follows 0.3."),

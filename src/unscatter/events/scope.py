@@ -101,10 +101,24 @@ class Scope:
             found = [where for where, is_there in (("file", plain in self.available), ("derived", own)) if is_there]
             found += ["constant"] if plain in self.constants or (not found and plain in NUMBERS) else []
         if len(found) > 1:
+            if "derived" in found:
+                # A misspelt column of the file makes the name look like two: that it is missing is the cause.
+                list(self.needed(self.derived[plain], (*inside, plain)))
             raise SettingsError(self._ambiguous(plain, text, found))
         if not found:
-            raise missing_column(plain, self.available, self.location, "" if plain == text else f", which '{text}' names")
+            raise self._missing(name, text, inside)
         return found[0], plain
+
+    def _missing(self, name: str, text: str, inside: tuple[str, ...]) -> ColumnError:
+        """The error for a name of a formula that nothing has; only between backquotes, or alone, it cannot be a constant."""
+        plain = name.strip("`")
+        if plain == text:
+            return missing_column(plain, self.available, self.location)
+        why = f", which '{text}' names"
+        if plain != name or plain in self.derived or not plain.isidentifier():
+            return missing_column(plain, self.available, self.location, why)
+        own = [column for column, made_of in self.derived.items() if made_of != column and column not in inside]
+        return missing_column(plain, self.available, self.location, why, constants=tuple(self.constants), others=(*own, *NUMBERS))
 
     def _ambiguous(self, name: str, text: str, found: Sequence[str]) -> str:
         words = {

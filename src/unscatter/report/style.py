@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,9 @@ SERIES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), ("#CC79A7", "D"), (BLACK, "v
 COLUMN_WIDTH = 4.2
 
 FORMATS = ("pdf", "png", "svg")
+
+#: A double has no more digits than this.
+_MOST_DIGITS = 16
 
 _RC: Any = {
     "font.family": "DejaVu Sans",
@@ -119,11 +123,13 @@ class PlainFormatter(Formatter):
     def format_ticks(self, values: Sequence[float] | np.ndarray) -> list[str]:
         """Numbers of all ticks of an axis."""
         ticks = np.asarray(values, dtype=np.float64)
-        step = float(np.diff(ticks).min(initial=np.inf))
-        for decimals in range(6):
-            if np.abs(ticks).max(initial=0.0) < 1e6 and (np.abs(ticks.round(decimals) - ticks) < 1e-3 * step).all():
+        largest, step = np.abs(ticks).max(initial=0.0), np.abs(np.diff(ticks)).min(initial=np.inf)
+        for decimals in range(_MOST_DIGITS if 1e-3 <= largest < 1e6 else 6):
+            if largest < 1e6 and (np.abs(ticks.round(decimals) - ticks) < 1e-3 * step).all():
                 return [f"{tick + 0.0:.{decimals}f}".replace("-", "−") for tick in ticks.round(decimals)]
-        return [self(float(tick)) for tick in ticks]
+        # As many digits as neighbours need to differ.
+        digits = min(_MOST_DIGITS, max(6, 2 + math.ceil(math.log10(largest / step)))) if 0 < step < np.inf else 6
+        return [plain_number(float(tick), digits).replace("-", "−") for tick in ticks]
 
 
 def plain_ticks(ax: Axes, axis: str = "y", num_ticks: int = 4) -> None:

@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -42,6 +44,9 @@ _CONSTRAINTS = {
 
 #: Words for a choice that look more like another one.
 _SYNONYMS = {"gpu": "cuda"}
+
+#: Keys as alike as this differ by a letter or two.
+_SLIP = 0.9
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,10 @@ class Explainer:
         path, given, context = self._path(error), error["input"], error.get("ctx", {})
         match error["type"]:
             case "extra_forbidden":
-                known = _keys(self._models(error["loc"][:-1]))
-                return f"{self.place(path)}: unknown key.{did_you_mean(str(path[-1]), known)} Known are {', '.join(known)}."
+                models = self._models(error["loc"][:-1])
+                known, given = _keys(models), reduce(getitem, path[:-1], self.raw)
+                missing = [key for key in _required(models) if key not in given]
+                return f"{self.place(path)}: unknown key.{_meant(str(path[-1]), known, missing)} Known are {', '.join(known)}."
             case "missing" if path and isinstance(path[-1], int):
                 return f"{self.place(path[:-1])}: needs another entry behind {_shown(given)}."
             case "missing":
@@ -160,6 +167,15 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _keys(models: Sequence[type[BaseModel]]) -> list[str]:
     return list(dict.fromkeys(key for model in models for key in model.model_fields))
+
+
+def _required(models: Sequence[type[BaseModel]]) -> list[str]:
+    return list(dict.fromkeys(key for model in models for key, field in model.model_fields.items() if field.is_required()))
+
+
+def _meant(key: str, known: Sequence[str], missing: Sequence[str]) -> str:
+    """The key that was meant: but for slips of the pen, rather one that is missing."""
+    return did_you_mean(key, known, _SLIP) or did_you_mean(key, missing) or did_you_mean(key, known)
 
 
 def _tags(models: Sequence[type[BaseModel]], key: str) -> list[str]:

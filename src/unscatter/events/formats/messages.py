@@ -28,10 +28,27 @@ def readable(location: str, *damage: type[Exception]) -> Iterator[None]:
         raise EventsFileError(f"'{location}' is damaged, cut short or not a {kind} file: {first_line(error)}") from error
 
 
-def missing_column(name: str, names: Sequence[str], location: str, why: str = "") -> ColumnError:
-    """The error for a column that is not there, with those that are."""
-    hint = did_you_mean(name, names) + _headless(names)
-    return ColumnError(f"there is no column '{name}' in '{location}'{why}. It has {listed(names)}.{hint}")
+def missing_column(
+    name: str, names: Sequence[str], location: str, why: str = "", constants: Sequence[str] | None = None, others: Sequence[str] = ()
+) -> ColumnError:
+    """The error for a column that is not there, with those that are.
+
+    Args:
+        name: the column.
+        names: columns of the file.
+        location: the file.
+        why: where the name comes from.
+        constants: those that there are, where the name could be one as well.
+        others: what else may have been meant.
+    """
+    hint = did_you_mean(name, [*names, *(constants or ()), *others]) + _headless(names)
+    if constants is None:
+        return ColumnError(f"there is no column '{name}' in '{location}'{why}. It has {listed(names)}.{hint}")
+    known = f"the constants are {', '.join(map(repr, constants))}" if constants else "there are no constants"
+    return ColumnError(
+        f"there is no column '{name}' in '{location}'{why}. It has {listed(names)}; {known}.{hint}\n"
+        f"If '{name}' is a number, write constants: {{{name}: ...}}."
+    )
 
 
 def listed(names: Sequence[str], longest: int = 20) -> str:
