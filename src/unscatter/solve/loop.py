@@ -84,13 +84,7 @@ def solve(
         job = _with_pilot(job, device)
     rng = RandomStream(settings.seed)
     state = job.method.init(
-        job.problem,
-        job.shard,
-        rng,
-        num_steps=settings.steps,
-        exchange=exchange,
-        device=device,
-        fitted_start=needs_pilot(job.problem, job.training, settings.pilot_steps),
+        job.problem, job.shard, rng, num_steps=settings.steps, exchange=exchange, device=device, fitted_start=job.has_pilot
     )
     if resume_from is not None:
         state = job.method.restore(state, resume_from)
@@ -129,6 +123,11 @@ class _Job:
         return WaitingTime(self.shard)
 
     @property
+    def has_pilot(self) -> bool:
+        """Whether the replicas start from a fit."""
+        return needs_pilot(self.problem, self.training, self.settings.pilot_steps)
+
+    @property
     def last_step(self) -> int:
         return self.settings.steps * self.settings.max_rounds
 
@@ -151,7 +150,7 @@ def _with_pilot(job: _Job, device: torch.device) -> _Job:
     A resumed run has its start in the checkpoint.
     """
     settings = job.settings
-    if not needs_pilot(job.problem, job.training, settings.pilot_steps):
+    if not job.has_pilot:
         return job
 
     def report(done: int, steps: int) -> None:

@@ -152,15 +152,12 @@ class Diagnosis:
         """Events that the fit expects to be recorded, per channel; None where rates were not fitted."""
         if not self.rates:
             return None
-        random, sets = RandomStream(self.settings.seed).generator("expected counts"), _representative_sets(self.estimate)
-        total = torch.zeros(len(self.problem.channels), dtype=torch.float64)
-        for parameters in sets:
-            noise = self.problem.pipeline.draw_noise((), _DIAGNOSED_EVENTS // len(sets), generator=random, dtype=torch.float64)
-            with torch.no_grad():
-                counts = self.problem.synthesize(parameters, noise).expected_counts
-            assert counts is not None
-            total += counts
-        return dict(zip(self.problem.channels, (total / len(sets) * self.training.exposure).tolist(), strict=True))
+        random, sets = RandomStream(self.settings.seed).generator("expected counts"), torch.stack(_representative_sets(self.estimate))
+        noise = self.problem.pipeline.draw_noise((len(sets),), _DIAGNOSED_EVENTS // len(sets), generator=random, dtype=torch.float64)
+        with torch.no_grad():
+            counts = self.problem.synthesize(sets, noise).expected_counts
+        assert counts is not None
+        return dict(zip(self.problem.channels, (counts.mean(0) * self.training.exposure).tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)

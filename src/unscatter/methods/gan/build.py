@@ -180,21 +180,18 @@ def replica_starts(
     ensemble = width is not None and replicas > 1
     preconditioned = settings.generator.kind == "direct" and settings.generator.precondition
     curvature = latent_curvature(problem, start, observed, use_rates) if ensemble or preconditioned else None
+    alike = None if curvature is None else curvature.expand(replicas, -1, -1)
     latent, counts = start.expand(replicas, -1), num_ranks * float(events.counts.double().mean())
     if width is None:
-        return Starts(latent.float().clone(), None, _alike(curvature, replicas), counts, _UNKNOWN_INFORMATION)
+        return Starts(latent.float().clone(), None, alike, counts, _UNKNOWN_INFORMATION)
     centre, known = problem.prior_latent, width**-2
     if not ensemble:
-        return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), _alike(curvature, replicas), counts, known)
+        return Starts(latent.float().clone(), centre.float().expand(replicas, -1).clone(), alike, counts, known)
     shifts = width * _balanced(torch.randn(latent.shape, generator=rng.generator("prior"), dtype=torch.float64))
     assert curvature is not None
     latent = torch.stack([_moved_with_the_prior(problem, shift, curvature, counts, observed, use_rates) for shift in shifts])
     curvatures = torch.stack([latent_curvature(problem, point, observed, use_rates) for point in latent]) if preconditioned else None
     return Starts(latent.float(), (centre + shifts).float(), curvatures, counts, known)
-
-
-def _alike(curvature: Tensor | None, replicas: int) -> Tensor | None:
-    return None if curvature is None else curvature.expand(replicas, -1, -1)
 
 
 def _moved_with_the_prior(problem: Problem, shift: Tensor, curvature: Tensor, counts: float, observed: Tensor, use_rates: bool) -> Tensor:
