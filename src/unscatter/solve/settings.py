@@ -34,7 +34,7 @@ class SolveSettings(BaseModel):
     """Share of the events that no fit sees, for the test whether synthetic and measured events can be told apart; 0 for none."""
     test_level: float = Field(default=0.01, gt=0, lt=1)
     """The test is passed where its p-value is above this level."""
-    settle_share: float = Field(default=0.5, gt=0)
+    settle_share: float = Field(default=1.0, gt=0)
     """Parameters have settled where both halves of the tail agree within this share of their error (the larger of the replicas' spread and
     the bound)."""
     log_every: int = Field(default=20, ge=1)
